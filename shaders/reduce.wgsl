@@ -1,0 +1,31 @@
+// reduce — sums and maxima over a workgroup of GROUP invocations.
+
+const GROUP = 64u; // a power of two
+
+var<workgroup> partial: array<f32, GROUP>;
+
+/// The sum of `v` over the workgroup, in every invocation.
+fn group_sum(lane: u32, v: f32) -> f32 {
+    partial[lane] = v;
+    for (var half = GROUP / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if lane < half { partial[lane] += partial[lane + half]; }
+    }
+    workgroupBarrier();
+    let sum = partial[0];
+    workgroupBarrier(); // partial[] may be written again
+    return sum;
+}
+
+/// The greatest `v` of the workgroup, in every invocation.
+fn group_max(lane: u32, v: f32) -> f32 {
+    partial[lane] = v;
+    for (var half = GROUP / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if lane < half { partial[lane] = max(partial[lane], partial[lane + half]); }
+    }
+    workgroupBarrier();
+    let greatest = partial[0];
+    workgroupBarrier();
+    return greatest;
+}

@@ -1,0 +1,18 @@
+// scores — y = scale · x · Wᵀ + bias: each image against each text.
+//
+//   x  [images, k]      f32, unit rows
+//   W  [texts, k]       f32, unit rows, read through weight4()
+//   y  [images, texts]  f32
+//
+// Joined with product.wgsl.
+
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+
+fn input4(row: u32, k4: u32) -> vec4<f32> {
+    return x[row * (dims.k / 4u) + k4];
+}
+
+fn store4(row: u32, n4: u32, acc: vec4<f32>) {
+    y[row * (dims.n / 4u) + n4] = dims.scale * acc + dims.bias;
+}

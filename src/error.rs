@@ -1,0 +1,77 @@
+//! The one error type: which thing, what was expected, what was found.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// What went wrong. Every message names the thing at fault, what was expected of it and what was found.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read or written.
+    Io { path: PathBuf, source: std::io::Error },
+    /// Bytes that are no picture, or one that cannot be used.
+    Image(String),
+    /// A text that cannot be tokenised as asked.
+    Text(String),
+    /// A path or name that is no model.
+    Model { name: String, message: String },
+    /// A configuration file that says something unusable.
+    Config { file: String, message: String },
+    /// A checkpoint whose tensors are not what its configuration asks for: all of them, at once.
+    Weights { file: String, problems: Vec<String> },
+    /// Operands that do not fit an op.
+    Shape { op: &'static str, message: String },
+    /// A shader that the compiler refused.
+    Shader { file: String, line: u32, message: String },
+    /// No device as asked for, or a device that refused.
+    Device(String),
+    /// The device was lost: a driver reset, an unplugged adapter.
+    DeviceLost(String),
+    /// Something that the device's limits or memory cannot hold.
+    TooLarge { what: String, bytes: u64, limit: u64 },
+    /// An embedding with a NaN or an infinity in it.
+    NonFinite { row: usize },
+    /// An argument that cannot be used: no labels, a repeated label.
+    Argument(String),
+}
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An [`Error::Io`] for `path`.
+    pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Io { path, source }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Io { path, source } => write!(f, "{}: {source}", path.display()),
+            Error::Image(message) | Error::Text(message) | Error::Device(message) | Error::Argument(message) => f.write_str(message),
+            Error::Model { name, message } => write!(f, "model `{name}`: {message}"),
+            Error::Config { file, message } => write!(f, "{file}: {message}"),
+            Error::Weights { file, problems } if problems.len() == 1 => write!(f, "{file}: {}", problems[0]),
+            Error::Weights { file, problems } => {
+                write!(f, "{file}: {} problems", problems.len())?;
+                problems.iter().try_for_each(|p| write!(f, "\n  {p}"))
+            }
+            Error::Shape { op, message } => write!(f, "{op}: {message}"),
+            Error::Shader { file, line, message } => write!(f, "{file}:{line}: {message}"),
+            Error::DeviceLost(message) => write!(f, "the device was lost: {message}"),
+            Error::TooLarge { what, bytes, limit } => write!(f, "{what} needs {bytes} bytes, but the device's limit is {limit}"),
+            Error::NonFinite { row } => write!(f, "the embedding of row {row} is not finite: a damaged weight or input, or a value too large for the arithmetic"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

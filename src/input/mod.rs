@@ -1,0 +1,9 @@
+//! What goes into the towers: pictures as pixels, texts as token ids.
+
+mod image;
+mod preprocess;
+mod text;
+
+pub use self::image::Image;
+pub use preprocess::{Filter, Preprocess, ResizeMode};
+pub use text::{Tokenizer, Tokens};
