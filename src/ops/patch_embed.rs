@@ -1,0 +1,85 @@
+use super::{Call, Constant, Dims, Op, dot, expect_fixed, product_grid, shape_error};
+use crate::error::Result;
+use crate::gpu::shader::{Part, part};
+use crate::graph::{Desc, Rows};
+
+/// y\[b, 0\] = class + p\[0\]; y\[b, 1 + i\] = patch i · Wᵀ + p\[1 + i\]. Pixels right of and below the last whole patch are
+/// left out, as an unpadded convolution does.
+///
+/// | | shape | |
+/// |---|---|---|
+/// | x | `[batch, 3 · size · size]` | f32 pixels |
+/// | w | `[n, 3 · patch · patch]` | any weight format |
+/// | c | `[n]` | f32, the class token |
+/// | p | `[1 + patches, n]` | f32, positions |
+/// | y | `[batch, 1 + patches, n]` | f32 |
+#[derive(Clone, Copy, Debug)]
+pub struct PatchEmbed {
+    /// Side of the picture, in pixels.
+    pub size: usize,
+    /// Side of a patch, in pixels.
+    pub patch: usize,
+}
+
+impl PatchEmbed {
+    /// The class token and the patches.
+    pub fn tokens(&self) -> usize {
+        1 + (self.size / self.patch).pow(2)
+    }
+}
+
+impl Op for PatchEmbed {
+    fn name(&self) -> &'static str {
+        "patch_embed"
+    }
+
+    fn output(&self, inputs: &[&Desc]) -> Result<(Rows, usize)> {
+        let [x, w, c, p] = inputs else { return shape_error(self.name(), "takes x, w, c, p".into()) };
+        let Rows::Fixed(n) = w.rows else { return shape_error(self.name(), format!("`{}` is no weight", w.name)) };
+        if x.rows != Rows::Items || x.width != 3 * self.size * self.size {
+            return shape_error(self.name(), format!("`{}` is {}, but the pixels are [batch, 3 · {} · {}]", x.name, x.shape(), self.size, self.size));
+        }
+        expect_fixed(self.name(), w, n, 3 * self.patch * self.patch)?;
+        expect_fixed(self.name(), c, 1, n)?;
+        expect_fixed(self.name(), p, self.tokens(), n)?;
+        Ok((Rows::Tokens, n))
+    }
+
+    fn parts(&self) -> &'static [Part] {
+        const { &[part!("product.wgsl"), part!("patch_embed.wgsl")] }
+    }
+
+    fn constants(&self) -> Vec<Constant> {
+        vec![("PATCH", self.patch as f64)]
+    }
+
+    fn reads_weight(&self) -> bool {
+        true
+    }
+
+    fn dispatch(&self, call: &Call) -> (Dims, [u32; 3]) {
+        let w = call.inputs[1];
+        let dims = Dims { k: w.stride() as u32, width: w.width as u32, size: self.size as u32, ..call.dims() };
+        (dims, product_grid(&dims))
+    }
+
+    fn reference(&self, data: &[&[f32]], call: &Call) -> Vec<f32> {
+        let (size, patch, n) = (self.size, self.patch, call.output.width);
+        let mut y = Vec::new();
+        for pixels in data[0].chunks(3 * size * size) {
+            y.extend((0..n).map(|i| data[2][i] + data[3][i]));
+            for token in 1..self.tokens() {
+                let (top, left) = ((token - 1) / (size / patch) * patch, (token - 1) % (size / patch) * patch);
+                let x: Vec<f32> = (0..3 * patch * patch)
+                    .map(|k| pixels[(k / (patch * patch) * size + top + k / patch % patch) * size + left + k % patch])
+                    .collect();
+                y.extend(data[1].chunks(x.len()).enumerate().map(|(i, w)| (dot(&x, w) + data[3][token * n + i] as f64) as f32));
+            }
+        }
+        y
+    }
+
+    fn flops(&self, call: &Call) -> u64 {
+        (2 * call.output.rows(call.size) * call.output.width * call.inputs[1].width) as u64
+    }
+}
