@@ -1,0 +1,9 @@
+//! CLIP, contrastive language-image models, as WGSL compute shaders on any GPU through wgpu.
+
+pub mod error;
+pub mod gpu;
+pub mod graph;
+pub mod ops;
+pub mod weights;
+
+pub use error::{Error, Result};

@@ -1,0 +1,65 @@
+//! The formats that weight matrices are kept in on the device.
+
+use half::{bf16, f16};
+
+use crate::gpu::shader::{Part, part};
+
+/// How a weight matrix is stored. Arithmetic is f32 whatever the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl Format {
+    /// The file that declares `weight4()` for this format.
+    pub fn part(self) -> Part {
+        match self {
+            Format::F32 => part!("weight/f32.wgsl"),
+            Format::F16 => part!("weight/f16.wgsl"),
+            Format::Bf16 => part!("weight/bf16.wgsl"),
+        }
+    }
+
+    /// Bytes of an element.
+    pub fn bytes(self) -> usize {
+        match self {
+            Format::F32 => 4,
+            Format::F16 | Format::Bf16 => 2,
+        }
+    }
+
+    /// Whether every value survives this format exactly.
+    pub fn holds(self, values: &[f32]) -> bool {
+        match self {
+            Format::F32 => true,
+            Format::F16 => values.iter().all(|&v| f16::from_f32(v).to_f32().to_bits() == v.to_bits()),
+            Format::Bf16 => values.iter().all(|&v| v.to_bits() & 0xffff == 0),
+        }
+    }
+
+    /// Rows of `width` values as they lie on the device: each padded with zeros to a multiple of 8.
+    pub fn pack(self, rows: &[f32], width: usize) -> Vec<u8> {
+        let stride = width.next_multiple_of(8);
+        let mut bytes = Vec::with_capacity(rows.len() / width.max(1) * stride * self.bytes());
+        for row in rows.chunks(width) {
+            match self {
+                Format::F32 => bytes.extend_from_slice(bytemuck::cast_slice(row)),
+                Format::F16 => row.iter().for_each(|&v| bytes.extend_from_slice(&f16::from_f32(v).to_le_bytes())),
+                Format::Bf16 => row.iter().for_each(|&v| bytes.extend_from_slice(&bf16::from_f32(v).to_le_bytes())),
+            }
+            bytes.resize(bytes.len() + (stride - width) * self.bytes(), 0);
+        }
+        bytes
+    }
+
+    /// What a kernel sees of `values` once packed.
+    pub fn round(self, values: &[f32]) -> Vec<f32> {
+        match self {
+            Format::F32 => values.to_vec(),
+            Format::F16 => values.iter().map(|&v| f16::from_f32(v).to_f32()).collect(),
+            Format::Bf16 => values.iter().map(|&v| bf16::from_f32(v).to_f32()).collect(),
+        }
+    }
+}
