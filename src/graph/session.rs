@@ -9,18 +9,7 @@ use super::{Graph, Origin, Size, Value};
 use crate::error::{Error, Result};
 use crate::gpu::{DIMS_STRIDE, Gpu};
 use crate::ops::{Call, Dims};
-use crate::weights::Format;
-
-/// A weight on the device: its format and its pieces, more than one only where it passes the device's binding limit.
-#[derive(Clone, Debug)]
-pub struct DeviceWeight {
-    pub format: Format,
-    /// Each piece's buffer, first row and count of rows.
-    pub pieces: Vec<(wgpu::Buffer, usize, usize)>,
-}
-
-/// The weights of a graph, by value.
-pub type DeviceWeights = std::collections::HashMap<Value, DeviceWeight>;
+use crate::weights::{DeviceWeights, Format};
 
 /// One recorded dispatch.
 struct Step {
@@ -99,12 +88,12 @@ impl Session {
             let pipeline = gpu.pipeline(&*node.op, node.inputs.len(), weight.map_or(Format::F32, |w| w.format)).await?;
             for piece in 0..weight.map_or(1, |w| w.pieces.len()) {
                 let bound: Vec<&wgpu::Buffer> = node.inputs.iter().chain([&node.output]).enumerate().map(|(i, v)| {
-                    let of_weight = || &weights[v].pieces[if i == 1 { piece } else { 0 }].0;
+                    let of_weight = || &weights[v].pieces[if i == 1 { piece } else { 0 }].buffer;
                     buffers[v.0].as_ref().unwrap_or_else(of_weight)
                 }).collect();
                 steps.push(Step {
                     node: at,
-                    piece: weight.map_or((0, 0), |w| (w.pieces[piece].1, w.pieces[piece].2)),
+                    piece: weight.map_or((0, 0), |w| (w.pieces[piece].first, w.pieces[piece].rows)),
                     operands: group(gpu, node.op.name(), &pipeline.get_bind_group_layout(0), &bound),
                     pipeline: pipeline.clone(),
                 });

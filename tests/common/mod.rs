@@ -1,0 +1,94 @@
+//! What several tests share: a device, random numbers, a one-op graph.
+#![allow(dead_code)]
+
+use std::sync::{Arc, OnceLock};
+
+use clip_wgpu::gpu::{self, Gpu};
+use clip_wgpu::graph::session::{Data, Session};
+use clip_wgpu::graph::{Graph, Kind, Origin, Size, Value};
+use clip_wgpu::weights::{DeviceWeight, DeviceWeights, Format};
+
+/// The machine's best adapter, opened once for all tests; none is a failure in CI and said aloud elsewhere.
+pub fn gpu() -> Option<Gpu> {
+    static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
+    let open = || pollster::block_on(async {
+        let adapter = gpu::adapters().await.into_iter().next()?;
+        Some(Gpu::open(&adapter).await.expect("the adapter gives a device"))
+    });
+    let gpu = GPU.get_or_init(open).clone();
+    if gpu.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "no adapter: CI must have one (scripts/test installs lavapipe)");
+        eprintln!("ignored: no adapter");
+    }
+    gpu
+}
+
+/// Numbers that are the same on every machine (a 64-bit LCG).
+pub struct Random(pub u64);
+
+impl Random {
+    /// Uniform in −1 … 1.
+    pub fn uniform(&mut self) -> f32 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        ((self.0 >> 33) as f32 / (1u64 << 31) as f32) * 2.0 - 1.0
+    }
+    pub fn many(&mut self, n: usize, scale: f32) -> Vec<f32> {
+        (0..n).map(|_| self.uniform() * scale).collect()
+    }
+    pub fn below(&mut self, n: usize) -> usize {
+        (((self.uniform() + 1.0) / 2.0 * n as f32) as usize).min(n - 1)
+    }
+}
+
+/// Normalised mean square error against `want`.
+pub fn nmse(got: &[f32], want: &[f32]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let error: f64 = got.iter().zip(want).map(|(g, w)| (*g as f64 - *w as f64).powi(2)).sum();
+    error / want.iter().map(|w| (*w as f64).powi(2)).sum::<f64>().max(1e-300)
+}
+
+/// A graph of one node, the data of its inputs and weights, and how large to run it.
+pub struct Case {
+    pub graph: Arc<Graph>,
+    pub output: Value,
+    pub data: Vec<(Value, Vec<f32>)>,
+    pub format: Format,
+    pub size: Size,
+}
+
+impl Case {
+    /// What the reference makes of the data as the kernel sees it (weights unpacked).
+    pub fn reference(&self) -> Vec<f32> {
+        let mut data = vec![None; self.graph.values.len()];
+        for (value, d) in &self.data {
+            data[value.0] = Some(if self.in_format(*value) { self.format.round(d) } else { d.clone() });
+        }
+        self.graph.reference(data, self.size).swap_remove(self.output.0)
+    }
+
+    fn in_format(&self, value: Value) -> bool {
+        self.graph.nodes.iter().any(|n| n.op.reads_weight() && n.inputs[1] == value)
+    }
+
+    /// What the kernel makes of it.
+    pub fn run(&self, gpu: &Gpu) -> Vec<f32> {
+        let mut weights = DeviceWeights::new();
+        for (value, data) in &self.data {
+            if self.graph.origins[value.0] == Origin::Weight {
+                let format = if self.in_format(*value) { self.format } else { Format::F32 };
+                let weight = DeviceWeight::new(gpu, self.graph.desc(*value), format, true).expect("it fits");
+                weight.write(gpu, 0, data);
+                weights.insert(*value, weight);
+            }
+        }
+        let whole: Vec<(Value, Vec<u32>)> = self.data.iter().map(|(v, d)| (*v, d.iter().map(|&x| x as u32).collect())).collect();
+        let inputs: Vec<(Value, Data)> = self.data.iter().zip(&whole)
+            .filter(|((v, _), _)| self.graph.origins[v.0] == Origin::Input)
+            .map(|((v, f), (_, u))| (*v, if self.graph.desc(*v).kind == Kind::U32 { Data::U32(u) } else { Data::F32(f) }))
+            .collect();
+        pollster::block_on(async {
+            let session = Session::new(gpu, self.graph.clone(), &weights, &[self.output], self.size).await.expect("a session");
+            session.run(&inputs, self.size).await.expect("a run")
+        })
+    }
+}
