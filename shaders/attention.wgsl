@@ -2,7 +2,7 @@
 // softmax, arXiv 2205.14135): the scores never reach memory.
 //
 //   q        [batch, tokens, k]         f32, head h in columns q_at + h · HEAD …
-//   kv       [batch, keys, kv_stride]   f32, head h in columns k_at + h · HEAD … and v_at + h · HEAD …
+//   kv       [batch, keys, x_stride]   f32, head h in columns k_at + h · HEAD … and v_at + h · HEAD …
 //   lengths  [batch]                    u32: keys from there on are not seen
 //   y        [batch, tokens, n]         f32
 //
@@ -47,7 +47,7 @@ fn load_keys(item: u32, column: u32, k0: u32, keys: u32, lane: u32) {
     for (var i = lane; i < KEYS * HEAD4; i += 64u) {
         let key = k0 + i / HEAD4;
         var v = vec4(0.0);
-        if key < keys { v = key4((item * dims.keys + key) * dims.kv_stride + column, 4u * (i % HEAD4)); }
+        if key < keys { v = key4((item * dims.keys + key) * dims.x_stride + column, 4u * (i % HEAD4)); }
         kvs[i] = v;
     }
 }

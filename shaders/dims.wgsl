@@ -9,7 +9,7 @@ struct Dims {
     n: u32,         // row stride of y, a multiple of 8
     width: u32,     // elements of a row that are not padding
     keys: u32,      // attention: keys per item
-    kv_stride: u32, // attention: row stride of kv
+    x_stride: u32,  // row stride of an operand read by element: pixels, kv
     q_at: u32,      // attention: column of the first head's query, key and value
     k_at: u32,
     v_at: u32,

@@ -27,7 +27,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let v = x[row + i] / greatest;
         squares += dot(v, v);
     }
-    let length = sqrt(group_sum(lane, squares)) * greatest;
+    let length = sqrt(group_sum(lane, vec2(squares, 0.0)).x) * greatest;
 
     for (var i = lane; i < dims.k / 4u; i += GROUP) { y[row + i] = x[row + i] / max(length, 1e-30); }
 }

@@ -28,7 +28,7 @@ fn input4(row: u32, k4: u32) -> vec4<f32> {
     if token == 0u { return vec4(0.0); }
     let across = dims.size / PATCH;
     let corner = (token - 1u) / across * PATCH * dims.size + (token - 1u) % across * PATCH;
-    let base = row / dims.tokens * 3u * dims.size * dims.size + corner;
+    let base = row / dims.tokens * dims.x_stride + corner;
     let k = 4u * k4;
     return vec4(pixel(base, k), pixel(base, k + 1u), pixel(base, k + 2u), pixel(base, k + 3u));
 }

@@ -2,10 +2,10 @@
 
 const GROUP = 64u; // a power of two
 
-var<workgroup> partial: array<f32, GROUP>;
+var<workgroup> partial: array<vec2<f32>, GROUP>;
 
-/// The sum of `v` over the workgroup, in every invocation.
-fn group_sum(lane: u32, v: f32) -> f32 {
+/// The sums of `v` over the workgroup, in every invocation.
+fn group_sum(lane: u32, v: vec2<f32>) -> vec2<f32> {
     partial[lane] = v;
     for (var half = GROUP / 2u; half > 0u; half /= 2u) {
         workgroupBarrier();
@@ -19,13 +19,13 @@ fn group_sum(lane: u32, v: f32) -> f32 {
 
 /// The greatest `v` of the workgroup, in every invocation.
 fn group_max(lane: u32, v: f32) -> f32 {
-    partial[lane] = v;
+    partial[lane].x = v;
     for (var half = GROUP / 2u; half > 0u; half /= 2u) {
         workgroupBarrier();
-        if lane < half { partial[lane] = max(partial[lane], partial[lane + half]); }
+        if lane < half { partial[lane].x = max(partial[lane].x, partial[lane + half].x); }
     }
     workgroupBarrier();
-    let greatest = partial[0];
+    let greatest = partial[0].x;
     workgroupBarrier();
     return greatest;
 }

@@ -43,7 +43,7 @@ pub struct Desc {
 
 impl Desc {
     /// Elements from row to row in a buffer: padded to 8 with zeros, so that kernels read vec4 of any width. Rows of u32
-    /// (ids, lengths) are one element and are not padded; neither are pixels, which are read by element.
+    /// (ids, lengths) are one element and are not padded.
     pub fn stride(&self) -> usize {
         if self.kind == Kind::U32 { self.width } else { self.width.next_multiple_of(8) }
     }

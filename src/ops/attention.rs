@@ -55,7 +55,7 @@ impl Op for Attention {
         let width = (self.heads * self.head) as u32;
         let dims = Dims {
             keys: call.size.tokens as u32,
-            kv_stride: call.inputs[1].stride() as u32,
+            x_stride: call.inputs[1].stride() as u32,
             k_at: width,
             v_at: 2 * width,
             scale: 1.0 / (self.head as f32).sqrt(),

@@ -33,7 +33,7 @@ pub struct Dims {
     pub n: u32,
     pub width: u32,
     pub keys: u32,
-    pub kv_stride: u32,
+    pub x_stride: u32,
     pub q_at: u32,
     pub k_at: u32,
     pub v_at: u32,

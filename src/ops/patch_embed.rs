@@ -59,7 +59,7 @@ impl Op for PatchEmbed {
 
     fn dispatch(&self, call: &Call) -> (Dims, [u32; 3]) {
         let w = call.inputs[1];
-        let dims = Dims { k: w.stride() as u32, width: w.width as u32, size: self.size as u32, ..call.dims() };
+        let dims = Dims { k: w.stride() as u32, width: w.width as u32, size: self.size as u32, x_stride: call.inputs[0].stride() as u32, ..call.dims() };
         (dims, product_grid(&dims))
     }
 
