@@ -28,17 +28,17 @@ var<workgroup> qs: array<vec4<f32>, QUERIES * HEAD4>;
 var<workgroup> kvs: array<vec4<f32>, KEYS * HEAD4>; // the keys, then the values
 var<workgroup> scores: array<f32, QUERIES * KEYS>;
 
-/// Elements d … d + 3 of a head's query that begins at `from`.
-fn query4(from: u32, d: u32) -> vec4<f32> {
+/// Elements d … d + 3 of a head's query that begins at `base`.
+fn query4(base: u32, d: u32) -> vec4<f32> {
     var v = vec4(0.0);
-    for (var c = 0u; c < 4u; c += 1u) { if d + c < HEAD { v[c] = q[from + d + c]; } }
+    for (var c = 0u; c < 4u; c += 1u) { if d + c < HEAD { v[c] = q[base + d + c]; } }
     return v;
 }
 
 /// The same of a key or value.
-fn key4(from: u32, d: u32) -> vec4<f32> {
+fn key4(base: u32, d: u32) -> vec4<f32> {
     var v = vec4(0.0);
-    for (var c = 0u; c < 4u; c += 1u) { if d + c < HEAD { v[c] = kv[from + d + c]; } }
+    for (var c = 0u; c < 4u; c += 1u) { if d + c < HEAD { v[c] = kv[base + d + c]; } }
     return v;
 }
 

@@ -1,5 +1,6 @@
 //! CLIP, contrastive language-image models, as WGSL compute shaders on any GPU through wgpu.
 
+pub mod clip;
 pub mod error;
 pub mod gpu;
 pub mod graph;
