@@ -7,4 +7,5 @@ pub mod graph;
 pub mod ops;
 pub mod weights;
 
+pub use clip::{Clip, Config, Embeddings, Options};
 pub use error::{Error, Result};

@@ -1,0 +1,106 @@
+//! Safetensors files as named tensors, read range by range.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use half::{bf16, f16};
+use safetensors::{Dtype, SafeTensors};
+
+use super::source::Source;
+use crate::error::{Error, Result};
+
+/// One tensor: its file, type, shape and bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    file: usize,
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    range: Range<u64>,
+}
+
+impl Tensor {
+    pub fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// The tensors of one or more safetensors files.
+#[derive(Debug)]
+pub struct Checkpoint<S> {
+    files: Vec<S>,
+    pub tensors: BTreeMap<String, Tensor>,
+}
+
+impl<S: Source> Checkpoint<S> {
+    /// Reads the headers of `files`.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] for a file that is cut short, or whose header does not agree with it; [`Error::Io`].
+    pub async fn open(files: Vec<S>) -> Result<Self> {
+        let mut tensors = BTreeMap::new();
+        for (file, source) in files.iter().enumerate() {
+            for (name, tensor) in read_header(file, source).await? {
+                if tensors.insert(name.clone(), tensor).is_some() {
+                    return problem(source, format!("tensor `{name}` stands in two files"));
+                }
+            }
+        }
+        Ok(Self { files, tensors })
+    }
+
+    /// What errors call the checkpoint.
+    pub fn name(&self) -> &str {
+        self.files.first().map_or("checkpoint", Source::name)
+    }
+
+    /// Elements `range` of a tensor, as f32 (exact for every type that is read).
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Weights`] for a type that no weight has.
+    pub async fn read(&self, name: &str, range: Range<usize>) -> Result<Vec<f32>> {
+        let tensor = &self.tensors[name];
+        let source = &self.files[tensor.file];
+        let size = match tensor.dtype {
+            Dtype::F32 => 4,
+            Dtype::F16 | Dtype::BF16 => 2,
+            other => return problem(source, format!("tensor `{name}`: expected F32, F16 or BF16, found {other:?}")),
+        };
+        let start = tensor.range.start + (range.start * size) as u64;
+        let bytes = source.read(start..start + (range.len() * size) as u64).await?;
+        Ok(match tensor.dtype {
+            Dtype::F16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+            Dtype::BF16 => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+            _ => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        })
+    }
+}
+
+fn problem<T>(source: &impl Source, message: String) -> Result<T> {
+    Err(Error::Weights { file: source.name().into(), problems: vec![message] })
+}
+
+async fn read_header(file: usize, source: &impl Source) -> Result<Vec<(String, Tensor)>> {
+    if source.len() < 8 {
+        return problem(source, format!("expected a safetensors file, found {} bytes", source.len()));
+    }
+    let start = source.read(0..8).await?;
+    let length = u64::from_le_bytes(start.try_into().expect("eight bytes were read"));
+    if length > source.len() - 8 || length > 100_000_000 {
+        return problem(source, format!("is cut short or no safetensors file: its header would take {length} bytes of {}", source.len()));
+    }
+    let header = source.read(0..8 + length).await?;
+    let (_, metadata) = match SafeTensors::read_metadata(&header) {
+        Ok(read) => read,
+        Err(e) => return problem(source, format!("its safetensors header is damaged: {e}")),
+    };
+    let data = 8 + length;
+    let mut tensors = Vec::new();
+    for (name, info) in metadata.tensors() {
+        let (from, to) = info.data_offsets;
+        if data + to as u64 > source.len() {
+            return problem(source, format!("is cut short: tensor `{name}` ends at byte {}, but the file has {}", data + to as u64, source.len()));
+        }
+        tensors.push((name, Tensor { file, dtype: info.dtype, shape: info.shape.clone(), range: data + from as u64..data + to as u64 }));
+    }
+    Ok(tensors)
+}

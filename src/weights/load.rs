@@ -1,0 +1,181 @@
+//! From a checkpoint to the device: everything is checked first, then read and written in pieces.
+
+use std::collections::BTreeSet;
+
+use safetensors::Dtype;
+
+use super::checkpoint::{Checkpoint, Tensor};
+use super::layout::{self, LOGIT_SCALE, Recipe};
+use super::source::Source;
+use super::{DeviceWeight, DeviceWeights, Format};
+use crate::clip::ZEROS;
+use crate::clip::config::Layout;
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::graph::{Desc, Graph, Rows, Value};
+
+/// Elements read at a time: 8 MiB of f32.
+const PIECE: usize = 2 << 20;
+
+/// The format to keep weight matrices in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StoredAs {
+    /// The smallest that holds each tensor exactly.
+    #[default]
+    Auto,
+    As(Format),
+}
+
+/// Checks that the checkpoint holds exactly the weights of `graphs`, each of its shape.
+///
+/// # Errors
+/// [`Error::Weights`] with every missing, extra and misshapen tensor at once.
+pub fn check<S: Source>(checkpoint: &Checkpoint<S>, layout: Layout, graphs: &[&Graph]) -> Result<()> {
+    let mut problems = Vec::new();
+    let mut known = BTreeSet::from([LOGIT_SCALE.to_string()]);
+    match checkpoint.tensors.get(LOGIT_SCALE) {
+        Some(t) if t.count() == 1 => {}
+        found => problems.push(mismatch(LOGIT_SCALE, &[], found)),
+    }
+    for (_, desc) in graphs.iter().flat_map(|g| g.weights()).filter(|(_, d)| d.name != ZEROS) {
+        let recipe = layout::recipe(layout, &desc.name);
+        for name in recipe.tensors() {
+            let expected = tensor_shape(desc, &recipe);
+            let found = checkpoint.tensors.get(name);
+            if !found.is_some_and(|t| flattened(&t.shape, expected.len()) == expected) {
+                problems.push(mismatch(name, &expected, found));
+            }
+            known.insert(name.clone());
+        }
+    }
+    let extra = checkpoint.tensors.keys().filter(|name| !known.contains(*name) && !layout::ignored(name));
+    problems.extend(extra.map(|name| format!("tensor `{name}` is not of this architecture")));
+    if problems.is_empty() { Ok(()) } else { Err(Error::Weights { file: checkpoint.name().into(), problems }) }
+}
+
+fn mismatch(name: &str, expected: &[usize], found: Option<&Tensor>) -> String {
+    match found {
+        None => format!("tensor `{name}` is missing: expected {expected:?}"),
+        Some(t) => format!("tensor `{name}`: expected {expected:?}, found {:?}", t.shape),
+    }
+}
+
+/// The shape of each tensor of a recipe, with all axes but the first taken together.
+fn tensor_shape(desc: &Desc, recipe: &Recipe) -> Vec<usize> {
+    let Rows::Fixed(rows) = desc.rows else { unreachable!("weights have fixed rows") };
+    match recipe {
+        Recipe::Transposed(_) => vec![desc.width, rows],
+        Recipe::Rows(names) if rows == 1 => vec![desc.width / names.len()],
+        Recipe::Rows(names) => vec![rows / names.len(), desc.width],
+    }
+}
+
+/// `[n, 3, p, p]` as `[n, 3·p·p]`.
+fn flattened(shape: &[usize], axes: usize) -> Vec<usize> {
+    match (axes, shape) {
+        (2, [first, rest @ ..]) if !rest.is_empty() => vec![*first, rest.iter().product()],
+        _ => shape.to_vec(),
+    }
+}
+
+/// exp's argument for the scores.
+///
+/// # Errors
+/// [`Error::Io`]
+pub async fn logit_scale<S: Source>(checkpoint: &Checkpoint<S>) -> Result<f32> {
+    Ok(checkpoint.read(LOGIT_SCALE, 0..1).await?[0])
+}
+
+/// Reads the weights of `graph` and writes them to the device, 8 MiB at a time.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::TooLarge`], [`Error::Weights`] for a value that `stored` cannot hold.
+pub async fn upload<S: Source>(gpu: &Gpu, checkpoint: &Checkpoint<S>, layout: Layout, graph: &Graph, stored: StoredAs) -> Result<DeviceWeights> {
+    let mut weights = DeviceWeights::new();
+    for (value, desc) in graph.weights() {
+        let reader = graph.nodes.iter().find(|n| n.op.reads_weight() && n.inputs[1] == value);
+        let recipe = layout::recipe(layout, &desc.name);
+        let format = match (reader, stored) {
+            (None, _) => Format::F32,
+            (Some(_), StoredAs::As(format)) => format,
+            (Some(_), StoredAs::Auto) => smallest_exact(checkpoint, &recipe).await?,
+        };
+        let split = reader.is_some_and(|n| n.op.name() == "token_embed");
+        let weight = DeviceWeight::new(gpu, desc, format, split)?;
+        if desc.name != ZEROS {
+            write(gpu, checkpoint, desc, &recipe, &weight).await?;
+        }
+        weights.insert(value, weight);
+    }
+    Ok(weights)
+}
+
+async fn smallest_exact<S: Source>(checkpoint: &Checkpoint<S>, recipe: &Recipe) -> Result<Format> {
+    let mut left = vec![Format::F16, Format::Bf16];
+    for name in recipe.tensors() {
+        match checkpoint.tensors[name].dtype {
+            Dtype::F16 => left.retain(|f| *f == Format::F16),
+            Dtype::BF16 => left.retain(|f| *f == Format::Bf16),
+            _ => {
+                let count = checkpoint.tensors[name].count();
+                for start in (0..count).step_by(PIECE) {
+                    let values = checkpoint.read(name, start..count.min(start + PIECE)).await?;
+                    left.retain(|f| f.holds(&values));
+                    if left.is_empty() {
+                        return Ok(Format::F32);
+                    }
+                }
+            }
+        }
+    }
+    Ok(left.first().copied().unwrap_or(Format::F32))
+}
+
+async fn write<S: Source>(gpu: &Gpu, checkpoint: &Checkpoint<S>, desc: &Desc, recipe: &Recipe, weight: &DeviceWeight) -> Result<()> {
+    let expect_held = |values: &[f32]| match values.iter().find(|v| v.is_finite() && !weight.format.round(&[**v])[0].is_finite()) {
+        None => Ok(()),
+        Some(v) => {
+            let problem = format!("`{}`: expected values that {:?} can hold, found {v}: use another dtype", desc.name, weight.format);
+            Err(Error::Weights { file: checkpoint.name().into(), problems: vec![problem] })
+        }
+    };
+    if let Recipe::Transposed(name) = recipe {
+        let (width, rows) = (desc.width, checkpoint.tensors[name].count() / desc.width);
+        let values = checkpoint.read(name, 0..width * rows).await?;
+        let transposed: Vec<f32> = (0..rows * width).map(|i| values[i % width * rows + i / width]).collect();
+        expect_held(&transposed)?;
+        weight.write(gpu, 0, &transposed);
+        return flush(gpu).await;
+    }
+    if desc.rows == Rows::Fixed(1) {
+        let mut row = Vec::with_capacity(desc.width);
+        for name in recipe.tensors() {
+            row.extend(checkpoint.read(name, 0..checkpoint.tensors[name].count()).await?);
+        }
+        weight.write(gpu, 0, &row);
+        return Ok(());
+    }
+    let mut first = 0;
+    for name in recipe.tensors() {
+        let rows = checkpoint.tensors[name].count() / desc.width;
+        let step = (PIECE / desc.width).max(1);
+        for start in (0..rows).step_by(step) {
+            let end = rows.min(start + step);
+            let values = checkpoint.read(name, start * desc.width..end * desc.width).await?;
+            expect_held(&values)?;
+            weight.write(gpu, first + start, &values);
+            flush(gpu).await?;
+        }
+        first += rows;
+    }
+    Ok(())
+}
+
+/// Submits what was written and waits for it, so that no second copy of the checkpoint gathers in staging memory.
+async fn flush(gpu: &Gpu) -> Result<()> {
+    let (sender, receiver) = futures::channel::oneshot::channel();
+    gpu.queue.submit([]);
+    gpu.queue.on_submitted_work_done(move || drop(sender.send(())));
+    gpu.wake();
+    receiver.await.map_err(|_| Error::DeviceLost("while weights were written".into()))
+}
