@@ -12,7 +12,7 @@ use crate::clip::ZEROS;
 use crate::clip::config::Layout;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::graph::{Desc, Graph, Rows, Value};
+use crate::graph::{Desc, Graph, Rows};
 
 /// Elements read at a time: 8 MiB of f32.
 const PIECE: usize = 2 << 20;
@@ -175,7 +175,7 @@ async fn write<S: Source>(gpu: &Gpu, checkpoint: &Checkpoint<S>, desc: &Desc, re
 async fn flush(gpu: &Gpu) -> Result<()> {
     let (sender, receiver) = futures::channel::oneshot::channel();
     gpu.queue.submit([]);
-    gpu.queue.on_submitted_work_done(move || drop(sender.send(())));
+    gpu.queue.on_submitted_work_done(move || sender.send(()).unwrap_or(()));
     gpu.wake();
     receiver.await.map_err(|_| Error::DeviceLost("while weights were written".into()))
 }
