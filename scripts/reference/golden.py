@@ -20,7 +20,7 @@ import transformers
 from safetensors.torch import save_file
 from transformers import CLIPConfig, CLIPModel
 
-CONTEXT, VOCABULARY = 16, 200
+CONTEXT, VOCABULARY = 12, 120
 ACTS = {
     "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
     "gelu": F.gelu,
@@ -120,10 +120,10 @@ def randomise(model, seed):
 
 def inputs(c, seed):
     generator = torch.Generator().manual_seed(seed)
-    pixels = torch.randn(3, 3, c["size"], c["size"], generator=generator)
-    ids = torch.randint(1, VOCABULARY - 5, (4, CONTEXT), generator=generator)
+    pixels = torch.randn(2, 3, c["size"], c["size"], generator=generator)
+    ids = torch.randint(4, VOCABULARY - 5, (3, CONTEXT), generator=generator)
     ids[:, 0] = VOCABULARY - 2  # SOT
-    eot = torch.tensor([CONTEXT - 1, 2, 7, 11])
+    eot = torch.tensor([CONTEXT - 1, 2, 7])
     for row, at in enumerate(eot):
         ids[row, at:] = c["eos"]
     return pixels, ids, eot
@@ -221,8 +221,8 @@ def oc(out, name, seed, c):
           {"open_clip_config.json": dict(model_cfg=cfg, preprocess_cfg=preprocess)}, expected, given)
 
 
-BASE = dict(embed=27, size=30, patch=7, v_width=60, v_heads=5, v_hidden=100, v_layers=2, v_act="quick_gelu",
-            t_width=42, t_heads=3, t_hidden=90, t_layers=2, t_act="quick_gelu", eos=VOCABULARY - 1, config_eos=VOCABULARY - 1)
+BASE = dict(embed=27, size=33, patch=10, v_width=36, v_heads=3, v_hidden=70, v_layers=2, v_act="quick_gelu",
+            t_width=30, t_heads=3, t_hidden=54, t_layers=2, t_act="quick_gelu", eos=VOCABULARY - 1, config_eos=VOCABULARY - 1)
 
 
 def main():
@@ -238,8 +238,8 @@ def main():
     hf(out, "hf_f16", 40, BASE, dtype=torch.float16)
     hf(out, "hf_bf16", 50, BASE, dtype=torch.bfloat16)
     hf(out, "hf_planted", 60, gelu, planted=True)
-    oc(out, "open_clip_quick", 70, {**BASE, "t_hidden": 168})
-    oc(out, "open_clip_gelu", 80, {**gelu, "t_hidden": 168, "v_width": 66, "v_heads": 3, "v_hidden": 99})
+    oc(out, "open_clip_quick", 70, {**BASE, "t_hidden": 120})
+    oc(out, "open_clip_gelu", 80, {**gelu, "t_hidden": 120, "v_width": 66, "v_heads": 3, "v_hidden": 99})
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use half::{bf16, f16};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
 
 use super::source::Source;
 use crate::error::{Error, Result};
@@ -88,8 +89,8 @@ async fn read_header(file: usize, source: &impl Source) -> Result<Vec<(String, T
     if length > source.len() - 8 || length > 100_000_000 {
         return problem(source, format!("is cut short or no safetensors file: its header would take {length} bytes of {}", source.len()));
     }
-    let header = source.read(0..8 + length).await?;
-    let (_, metadata) = match SafeTensors::read_metadata(&header) {
+    let header = source.read(8..8 + length).await?;
+    let metadata: Metadata = match serde_json::from_slice(&header) {
         Ok(read) => read,
         Err(e) => return problem(source, format!("its safetensors header is damaged: {e}")),
     };
@@ -99,6 +100,10 @@ async fn read_header(file: usize, source: &impl Source) -> Result<Vec<(String, T
         let (from, to) = info.data_offsets;
         if data + to as u64 > source.len() {
             return problem(source, format!("is cut short: tensor `{name}` ends at byte {}, but the file has {}", data + to as u64, source.len()));
+        }
+        let bytes = info.shape.iter().try_fold(info.dtype.bitsize(), |a, &b| a.checked_mul(b)).map(|bits| bits.div_ceil(8));
+        if to.checked_sub(from) != bytes {
+            return problem(source, format!("tensor `{name}`: {:?} {:?} does not take bytes {from} to {to}", info.dtype, info.shape));
         }
         tensors.push((name, Tensor { file, dtype: info.dtype, shape: info.shape.clone(), range: data + from as u64..data + to as u64 }));
     }
