@@ -1,0 +1,229 @@
+//! Pictures as the pixels that a vision tower was trained on.
+
+use fast_image_resize::images::{Image as Raster, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use serde_json::Value;
+
+use super::Image;
+use crate::error::{Error, Result};
+
+/// How a picture is brought to the tower's square.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResizeMode {
+    /// The shorter side becomes the size; the middle is kept.
+    Shortest,
+    /// Both sides become the size.
+    Squash,
+    /// The longer side becomes the size; the rest is filled.
+    Longest,
+}
+
+/// PIL's resampling filters, antialiased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    Bilinear,
+    Bicubic,
+}
+
+/// A checkpoint's recipe.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preprocess {
+    /// Side of the result, in pixels.
+    pub size: usize,
+    /// What the shorter side is resized to before the crop; `size` but for few.
+    pub resize: usize,
+    pub mode: ResizeMode,
+    pub filter: Filter,
+    pub mean: [f32; 3],
+    pub std: [f32; 3],
+    /// What `Longest` fills with, per channel, 0 to 255.
+    pub fill: u8,
+}
+
+const OPENAI_MEAN: [f32; 3] = [0.48145466, 0.4578275, 0.40821073];
+const OPENAI_STD: [f32; 3] = [0.26862954, 0.26130258, 0.27577711];
+
+impl Preprocess {
+    /// OpenAI's recipe, which most checkpoints share.
+    pub fn openai(size: usize) -> Self {
+        Self { size, resize: size, mode: ResizeMode::Shortest, filter: Filter::Bicubic, mean: OPENAI_MEAN, std: OPENAI_STD, fill: 0 }
+    }
+
+    /// Reads Hugging Face's `preprocessor_config.json` of a `CLIPImageProcessor`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that names the field, what was expected and what was found.
+    pub fn from_hf(json: &str, file: &str) -> Result<Self> {
+        let config: Value = serde_json::from_str(json).map_err(|e| Error::Config { file: file.into(), message: format!("is no JSON: {e}") })?;
+        let f = Fields { file, config: &config };
+        for key in ["do_resize", "do_normalize", "do_rescale", "do_convert_rgb"] {
+            f.always(key)?;
+        }
+        if let Some(scale) = config.get("rescale_factor").and_then(Value::as_f64).filter(|s| (s * 255.0 - 1.0).abs() > 1e-6) {
+            return f.error("rescale_factor", "1/255", &scale.into());
+        }
+        let crops = config.get("do_center_crop").is_none_or(|v| v.as_bool() != Some(false));
+        let (resize, square) = match config.get("size") {
+            None => (224, false),
+            Some(v) => match (v.as_u64(), v.get("shortest_edge").and_then(Value::as_u64), v.get("height").and_then(Value::as_u64)) {
+                (Some(n), ..) | (_, Some(n), _) => (n as usize, false),
+                (.., Some(n)) if v.get("width").and_then(Value::as_u64) == Some(n) => (n as usize, true),
+                _ => return f.error("size", "a number, {shortest_edge} or equal {height, width}", v),
+            },
+        };
+        let size = match config.get("crop_size").filter(|_| crops && !square) {
+            None => resize,
+            Some(v) => match v.as_u64().or_else(|| v.get("height").filter(|h| v.get("width") == Some(h)).and_then(Value::as_u64)) {
+                Some(n) => n as usize,
+                None => return f.error("crop_size", "a number or equal {height, width}", v),
+            },
+        };
+        let filter = match config.get("resample").map(|v| (v, v.as_u64())) {
+            None | Some((_, Some(3))) => Filter::Bicubic,
+            Some((_, Some(2))) => Filter::Bilinear,
+            Some((v, _)) => return f.error("resample", "2 (bilinear) or 3 (bicubic)", v),
+        };
+        let mode = if square { ResizeMode::Squash } else { ResizeMode::Shortest };
+        if !crops && !square {
+            return f.error("do_center_crop", "true, or a size of equal {height, width}", &Value::Bool(false));
+        }
+        Ok(Self { size, resize, mode, filter, mean: f.channels("image_mean", OPENAI_MEAN)?, std: f.channels("image_std", OPENAI_STD)?, fill: 0 })
+    }
+
+    /// Reads `preprocess_cfg` of `open_clip_config.json` (`open_clip/transform.py`: `PreprocessCfg`).
+    ///
+    /// # Errors
+    /// [`Error::Config`] that names the field, what was expected and what was found.
+    pub fn from_open_clip(config: &Value, image_size: usize, file: &str) -> Result<Self> {
+        let f = Fields { file, config };
+        let text = |key: &str| config.get(key).filter(|v| !v.is_null());
+        let side = |v: &Value| v.as_u64().or_else(|| v.as_array().and_then(|a| a.first()).and_then(Value::as_u64));
+        if let Some(size) = text("size").filter(|v| side(v) != Some(image_size as u64)) {
+            return f.error("size", &format!("{image_size}, the tower's"), size);
+        }
+        let mode = match text("resize_mode").map(|v| (v, v.as_str())) {
+            None | Some((_, Some("shortest"))) => ResizeMode::Shortest,
+            Some((_, Some("squash"))) => ResizeMode::Squash,
+            Some((_, Some("longest"))) => ResizeMode::Longest,
+            Some((v, _)) => return f.error("resize_mode", "shortest, squash or longest", v),
+        };
+        let filter = match text("interpolation").map(|v| (v, v.as_str())) {
+            None | Some((_, Some("bicubic"))) => Filter::Bicubic,
+            Some((_, Some("bilinear"))) => Filter::Bilinear,
+            Some((v, _)) => return f.error("interpolation", "bicubic or bilinear", v),
+        };
+        let fill = text("fill_color").and_then(Value::as_u64).unwrap_or(0) as u8;
+        Ok(Self { size: image_size, resize: image_size, mode, filter, mean: f.channels("mean", OPENAI_MEAN)?, std: f.channels("std", OPENAI_STD)?, fill })
+    }
+
+    /// The pixels of `image`: `[3, size, size]`, (value / 255 − mean) / std.
+    ///
+    /// # Errors
+    /// [`Error::Image`] where the picture cannot be resized.
+    pub fn pixels(&self, image: &Image) -> Result<Vec<f32>> {
+        let square = self.square(image)?;
+        let mut pixels = Vec::with_capacity(3 * self.size * self.size);
+        for c in 0..3 {
+            pixels.extend(square.iter().skip(c).step_by(3).map(|&v| (v as f32 / 255.0 - self.mean[c]) / self.std[c]));
+        }
+        Ok(pixels)
+    }
+
+    /// The picture resized and cropped: `[size, size, 3]` bytes, within one level of PIL's.
+    ///
+    /// # Errors
+    /// [`Error::Image`] where the picture cannot be resized.
+    pub fn square(&self, image: &Image) -> Result<Vec<u8>> {
+        let (w, h) = (image.width(), image.height());
+        let (short, long) = (w.min(h), w.max(h));
+        let scaled = |n: usize| -> usize {
+            match self.mode {
+                ResizeMode::Squash => self.resize,
+                ResizeMode::Shortest if n == short => self.resize,
+                ResizeMode::Shortest => (self.resize * long / short).max(1), // torchvision: int(size · long / short)
+                ResizeMode::Longest if n == long => self.resize,
+                ResizeMode::Longest => ((self.resize as f64 * short as f64 / long as f64).round_ties_even() as usize).max(1),
+            }
+        };
+        let (w2, h2) = (scaled(w), scaled(h));
+        let resized = resize(image.rgb8(), (w, h), (w2, h2), self.filter)?;
+        Ok(self.centre(&resized, w2, h2))
+    }
+
+    /// The middle of a picture, filled where it is smaller. Offsets round halves to even (torchvision's `CenterCrop`, which
+    /// OpenAI, open_clip and transformers' default processor use).
+    fn centre(&self, rgb: &[u8], w: usize, h: usize) -> Vec<u8> {
+        let offset = |n: usize| ((n as f64 - self.size as f64) / 2.0).round_ties_even() as isize;
+        let (left, top) = (offset(w), offset(h));
+        let mut out = vec![self.fill; 3 * self.size * self.size];
+        for (y, line) in out.chunks_mut(3 * self.size).enumerate() {
+            for (x, pixel) in line.chunks_mut(3).enumerate() {
+                let (sx, sy) = (x as isize + left, y as isize + top);
+                if (0..w as isize).contains(&sx) && (0..h as isize).contains(&sy) {
+                    pixel.copy_from_slice(&rgb[3 * (sy as usize * w + sx as usize)..][..3]);
+                }
+            }
+        }
+        out
+    }
+}
+
+/// Resizes like Pillow 13: antialiased, in two passes of 8 bits, the vertical one first for pictures shrunk that are taller
+/// than 2 : 1 (h − h' > 2 · (w − w')), which is the horizontal one first of the picture transposed.
+fn resize(rgb: &[u8], (w, h): (usize, usize), (w2, h2): (usize, usize), filter: Filter) -> Result<Vec<u8>> {
+    if (w, h) == (w2, h2) {
+        return Ok(rgb.to_vec());
+    }
+    if h > h2 && (h - h2) as i64 > 2 * (w as i64 - w2 as i64) {
+        let turned = convolve(&transpose(rgb, w, h), (h, w), (h2, w2), filter)?;
+        return Ok(transpose(&turned, h2, w2));
+    }
+    convolve(rgb, (w, h), (w2, h2), filter)
+}
+
+fn convolve(rgb: &[u8], (w, h): (usize, usize), (w2, h2): (usize, usize), filter: Filter) -> Result<Vec<u8>> {
+    let fail = |e: &dyn std::fmt::Display| Error::Image(format!("{w} × {h} cannot be resized to {w2} × {h2}: {e}"));
+    let source = ImageRef::new(w as u32, h as u32, rgb, PixelType::U8x3).map_err(|e| fail(&e))?;
+    let mut target = Raster::new(w2 as u32, h2 as u32, PixelType::U8x3);
+    let filter = match filter {
+        Filter::Bilinear => FilterType::Bilinear,
+        Filter::Bicubic => FilterType::CatmullRom, // a = −0.5, as PIL's bicubic
+    };
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
+    Resizer::new().resize(&source, &mut target, &options).map_err(|e| fail(&e))?;
+    Ok(target.into_vec())
+}
+
+/// `[h, w, 3]` as `[w, h, 3]`.
+fn transpose(rgb: &[u8], w: usize, h: usize) -> Vec<u8> {
+    (0..w).flat_map(|x| (0..h).flat_map(move |y| rgb[3 * (y * w + x)..][..3].iter().copied())).collect()
+}
+
+struct Fields<'a> {
+    file: &'a str,
+    config: &'a Value,
+}
+
+impl Fields<'_> {
+    fn error<T>(&self, key: &str, expected: &str, found: &Value) -> Result<T> {
+        Err(Error::Config { file: self.file.into(), message: format!("`{key}`: expected {expected}, found {found}") })
+    }
+
+    /// A step that is never left out.
+    fn always(&self, key: &str) -> Result<()> {
+        match self.config.get(key) {
+            Some(Value::Bool(true) | Value::Null) | None => Ok(()),
+            Some(v) => self.error(key, "true", v),
+        }
+    }
+
+    fn channels(&self, key: &str, default: [f32; 3]) -> Result<[f32; 3]> {
+        match self.config.get(key).filter(|v| !v.is_null()) {
+            None => Ok(default),
+            Some(v) => {
+                let numbers: Vec<f32> = v.as_array().into_iter().flatten().filter_map(Value::as_f64).map(|n| n as f32).collect();
+                numbers.try_into().or_else(|_| self.error(key, "three numbers", v))
+            }
+        }
+    }
+}
