@@ -28,7 +28,9 @@ def main():
     lines = gzip.open(Path(open_clip.__file__).parent / "bpe_simple_vocab_16e6.txt.gz").read().decode().split("\n")
     merges = [tuple(l.split()) for l in lines[1 : 49152 - 256 - 2 + 1]]
     simple = open_clip.SimpleTokenizer()
-    theirs = CLIPTokenizer(vocab=dict(simple.encoder), merges=merges)
+    # open_clip spells the two special tokens its own way; the ids are the same.
+    special = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
+    theirs = CLIPTokenizer(vocab={special.get(piece, piece): id for piece, id in simple.encoder.items()}, merges=merges)
     cases = []
     for text in TEXTS + [t.format(n) for t in TEMPLATES for n in NAMES]:
         ids = theirs(text)["input_ids"]

@@ -1,0 +1,55 @@
+//! Token ids against transformers and open_clip, and what bad pictures get. No Python, no GPU.
+
+use clip_wgpu::{Image, Tokenizer};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Case {
+    text: String,
+    ids: Vec<u32>,
+    open_clip: bool,
+}
+
+#[test]
+fn ids_equal_transformers_and_open_clip() {
+    let cases: Vec<Case> = serde_json::from_str(include_str!("input/tokens.json")).unwrap();
+    assert!(cases.len() > 100);
+    assert!(cases.iter().filter(|c| c.open_clip).count() * 10 > cases.len() * 9, "nearly all texts are alike in both");
+    let tokenizer = Tokenizer::clip();
+    assert_eq!(tokenizer.vocabulary(), 49408);
+    for case in cases {
+        assert_eq!(tokenizer.encode(&case.text, usize::MAX).unwrap().ids, case.ids, "{:?}", case.text);
+    }
+}
+
+#[test]
+fn a_long_text_is_cut_with_its_end_kept() {
+    let tokenizer = Tokenizer::clip();
+    let long = tokenizer.encode(&"word ".repeat(100), 77).unwrap();
+    assert_eq!((long.ids.len(), long.total, long.truncated(), long.ids[76]), (77, 102, true, 49407));
+    assert!(!tokenizer.encode("a dog", 77).unwrap().truncated());
+}
+
+/// A PNG whose header claims `width` × `height`, with a right checksum.
+fn png_header(width: u32, height: u32) -> Vec<u8> {
+    let mut chunk = b"IHDR".to_vec();
+    chunk.extend(width.to_be_bytes());
+    chunk.extend(height.to_be_bytes());
+    chunk.extend([8, 2, 0, 0, 0]);
+    let mut crc = flate2::Crc::new();
+    crc.update(&chunk);
+    let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\x0d".to_vec();
+    png.extend(&chunk);
+    png.extend(crc.sum().to_be_bytes());
+    png.extend(b"\0\0\0\0IDAT\x35\xaf\x06\x1e");
+    png
+}
+
+#[test]
+fn bad_pictures_say_what_was_found() {
+    let message = |bytes: &[u8]| Image::decode(bytes).unwrap_err().to_string();
+    assert_eq!(message(b""), "expected a picture, found an empty file");
+    assert_eq!(message(b"this is a text file"), "expected a picture (PNG, JPEG, WebP, GIF, BMP or TIFF), found something else");
+    assert_eq!(message(&png_header(60_000, 60_000)), "expected at most 256 megapixels, found 60000 × 60000");
+    assert!(message(&png_header(64, 64)).starts_with("a damaged picture: "), "{}", message(&png_header(64, 64)));
+}
