@@ -9,14 +9,14 @@
 // A workgroup of 64 makes 16 queries of one head; four invocations share a query: each scores 4 of the 16 keys at hand
 // and sums every fourth vec4 of the output. Any head width: rows are read by element and padded with zeros here.
 
-override HEAD: u32;              // elements per head, up to 128
+override HEAD: u32;              // elements per head, up to 120
 override CAUSAL: bool = false;   // a query sees no later key
 override HEAD4: u32 = (HEAD + 3u) / 4u;
 
 const QUERIES = 16u;
 const KEYS = 16u;
 const PARTS = 4u;                // invocations per query
-const SLICES = 8u;               // vec4 of the output per invocation: 128 / 4 / PARTS
+const SLICES = 8u;               // vec4 of the output per invocation, for heads up to 128
 const LOWEST = -3e38;            // what a masked key scores: WGSL may assume that there are no infinities
 
 @group(0) @binding(0) var<storage, read> q: array<f32>;

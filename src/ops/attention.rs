@@ -3,8 +3,8 @@ use crate::error::Result;
 use crate::gpu::shader::{Part, part};
 use crate::graph::{Desc, Kind, Rows};
 
-/// The widest head that `attention.wgsl` holds in registers.
-pub const MAX_HEAD: usize = 128;
+/// The widest head that `attention.wgsl` holds in WebGPU's default 16 KiB of workgroup memory.
+pub const MAX_HEAD: usize = 120;
 
 /// y = softmax(q · kᵀ / sqrt(head)) · v, per item and head; a query sees the keys before `lengths[item]`, and, if `causal`,
 /// none later than itself.
@@ -26,6 +26,10 @@ pub struct Attention {
 impl Op for Attention {
     fn name(&self) -> &'static str {
         "attention"
+    }
+
+    fn clone_box(&self) -> Box<dyn Op> {
+        Box::new(*self)
     }
 
     fn output(&self, inputs: &[&Desc]) -> Result<(Rows, usize)> {

@@ -20,6 +20,10 @@ impl Op for LayerNorm {
         "layer_norm"
     }
 
+    fn clone_box(&self) -> Box<dyn Op> {
+        Box::new(*self)
+    }
+
     fn output(&self, inputs: &[&Desc]) -> Result<(Rows, usize)> {
         let [x, g, b] = inputs else { return shape_error(self.name(), "takes x, g, b".into()) };
         expect_fixed(self.name(), g, 1, x.width)?;

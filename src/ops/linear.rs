@@ -61,6 +61,10 @@ impl Op for Linear {
         "linear"
     }
 
+    fn clone_box(&self) -> Box<dyn Op> {
+        Box::new(*self)
+    }
+
     fn output(&self, inputs: &[&Desc]) -> Result<(Rows, usize)> {
         let [x, w, b, r] = inputs else { return shape_error(self.name(), "takes x, w, b, r".into()) };
         let Rows::Fixed(n) = w.rows else { return shape_error(self.name(), format!("`{}` is no weight", w.name)) };

@@ -76,6 +76,8 @@ pub trait Op: std::fmt::Debug + Send + Sync {
     /// Also the name of its files, its tests and its row in a profile.
     fn name(&self) -> &'static str;
 
+    fn clone_box(&self) -> Box<dyn Op>;
+
     /// Rows and width of the output, or what is wrong with the inputs.
     fn output(&self, inputs: &[&Desc]) -> Result<(Rows, usize)>;
 

@@ -17,6 +17,10 @@ impl Op for Normalize {
         "normalize"
     }
 
+    fn clone_box(&self) -> Box<dyn Op> {
+        Box::new(*self)
+    }
+
     fn output(&self, inputs: &[&Desc]) -> Result<(Rows, usize)> {
         let [x] = inputs else { return shape_error(self.name(), "takes x".into()) };
         Ok((x.rows, x.width))

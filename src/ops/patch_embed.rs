@@ -33,6 +33,10 @@ impl Op for PatchEmbed {
         "patch_embed"
     }
 
+    fn clone_box(&self) -> Box<dyn Op> {
+        Box::new(*self)
+    }
+
     fn output(&self, inputs: &[&Desc]) -> Result<(Rows, usize)> {
         let [x, w, c, p] = inputs else { return shape_error(self.name(), "takes x, w, c, p".into()) };
         let Rows::Fixed(n) = w.rows else { return shape_error(self.name(), format!("`{}` is no weight", w.name)) };

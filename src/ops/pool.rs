@@ -18,6 +18,10 @@ impl Op for Pool {
         "pool"
     }
 
+    fn clone_box(&self) -> Box<dyn Op> {
+        Box::new(*self)
+    }
+
     fn output(&self, inputs: &[&Desc]) -> Result<(Rows, usize)> {
         match inputs {
             [x, at] if x.rows == Rows::Tokens && at.rows == Rows::Items && at.kind == Kind::U32 => Ok((Rows::Items, x.width)),

@@ -23,6 +23,10 @@ impl Op for Scores {
         "scores"
     }
 
+    fn clone_box(&self) -> Box<dyn Op> {
+        Box::new(*self)
+    }
+
     fn output(&self, inputs: &[&Desc]) -> Result<(Rows, usize)> {
         match inputs {
             [x, w] if x.width == w.width => match w.rows {

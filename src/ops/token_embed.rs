@@ -19,6 +19,10 @@ impl Op for TokenEmbed {
         "token_embed"
     }
 
+    fn clone_box(&self) -> Box<dyn Op> {
+        Box::new(*self)
+    }
+
     fn output(&self, inputs: &[&Desc]) -> Result<(Rows, usize)> {
         match inputs {
             [ids, table, p] if ids.rows == Rows::Tokens && ids.kind == Kind::U32 && table.width == p.width => Ok((Rows::Tokens, table.width)),
