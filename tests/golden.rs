@@ -5,11 +5,12 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use clip_wgpu::clip::{ModelFiles, Tower};
 use clip_wgpu::graph::session::Data;
 use clip_wgpu::graph::{Rows, Size, Value};
 use clip_wgpu::weights::Format;
 use clip_wgpu::weights::load::StoredAs;
-use clip_wgpu::{Clip, Options};
+use clip_wgpu::{Clip, Executor, Options};
 use safetensors::SafeTensors;
 
 fn folder(model: &str) -> PathBuf {
@@ -43,23 +44,32 @@ fn deviation(got: &[f32], want: &[f32]) -> f64 {
     got.iter().zip(want).map(|(g, w)| (*g as f64 - *w as f64).abs()).fold(0.0, f64::max) / sigma
 }
 
-fn load(gpu: &clip_wgpu::gpu::Gpu, model: &str, stored: StoredAs, keep: &[&str]) -> Clip {
-    let options = Options { stored, batch: 4 };
-    pollster::block_on(Clip::load_keeping(gpu, &folder(model), &options, keep)).unwrap_or_else(|e| panic!("{model}: {e}"))
+fn load(executor: &Executor, model: &str, stored: StoredAs, keep: &[&str]) -> Clip {
+    let options = Options { stored, batch: 4, ..Options::default() };
+    let load = async { Clip::load_on(executor, ModelFiles::find(&folder(model).display().to_string())?, &options, keep).await };
+    pollster::block_on(load).unwrap_or_else(|e| panic!("{model}: {e}"))
+}
+
+/// The GPU, where there is one, and the host.
+fn executors() -> Vec<Executor> {
+    common::gpu().map(Executor::Gpu).into_iter().chain([Executor::Host]).collect()
 }
 
 /// Every intermediate of both towers, and the embeddings, within `bound` standard deviations.
 fn check(model: &str, bound: f64) {
-    let Some(gpu) = common::gpu() else { return };
+    executors().iter().for_each(|executor| check_on(executor, model, bound));
+}
+
+fn check_on(executor: &Executor, model: &str, bound: f64) {
     let want = expected(model);
     let names: Vec<&str> = want.floats.keys().map(String::as_str).filter(|n| n.starts_with("vision.") || n.starts_with("text.")).collect();
     assert!(names.len() > 30);
-    let clip = load(&gpu, model, StoredAs::Auto, &names);
+    let clip = load(executor, model, StoredAs::Auto, &names);
 
     let (inputs, text_size) = clip.text_inputs(&want.ids).unwrap();
     assert_eq!(inputs.eot, want.eot, "{model}: pooled rows");
     let images = want.floats["pixels"].len() / (3 * clip.config.vision.size.pow(2));
-    let tokens = clip.vision.session.capacity().tokens;
+    let tokens = clip.vision.runner.capacity().tokens;
     let (lengths, class) = (vec![tokens as u32; images], vec![0; images]);
     let ends = &clip.vision.ends;
     let pixels = [(ends.input, Data::F32(&want.floats["pixels"])), (ends.lengths, Data::U32(&lengths)), (ends.pooled_at, Data::U32(&class))];
@@ -71,8 +81,8 @@ fn check(model: &str, bound: f64) {
         let value = tower.graph.find(name).unwrap_or_else(|| panic!("no value `{name}`"));
         let got = pollster::block_on(async {
             match name.starts_with("vision") {
-                true => tower.session.run_and_read(&pixels, size, &[value]).await,
-                false => tower.session.run_and_read(&inputs.of(&tower.ends), size, &[value]).await,
+                true => tower.runner.run_and_read(&pixels, size, &[value]).await,
+                false => tower.runner.run_and_read(&inputs.of(&tower.ends), size, &[value]).await,
             }
         }).unwrap().remove(0);
         let (got, want) = comparable(tower, value, got, &want.floats[name], &want.eot, size, want.ids[0].len());
@@ -82,11 +92,11 @@ fn check(model: &str, bound: f64) {
         }
         assert!(error <= bound, "{model}: `{name}` is {error:.1e} standard deviations off, bound {bound:.0e}");
     }
-    println!("{model}: worst {:.1e} of a standard deviation, at `{}`", worst.0, worst.1);
+    println!("{model} on {}: worst {:.1e} of a standard deviation, at `{}`", executor.name(), worst.0, worst.1);
 }
 
 /// The rows that count: of texts, those up to EOT.
-fn comparable(tower: &clip_wgpu::clip::Tower, value: Value, got: Vec<f32>, want: &[f32], eot: &[u32], size: Size, context: usize) -> (Vec<f32>, Vec<f32>) {
+fn comparable(tower: &Tower, value: Value, got: Vec<f32>, want: &[f32], eot: &[u32], size: Size, context: usize) -> (Vec<f32>, Vec<f32>) {
     let desc = tower.graph.desc(value);
     if !desc.name.starts_with("text.") || desc.rows != Rows::Tokens {
         return (got, want.to_vec());
@@ -131,9 +141,12 @@ fn open_clip_quick_gelu_and_gelu() {
 /// Massive activations: PyTorch's own f32 is the yardstick.
 #[test]
 fn planted_activations() {
-    let Some(gpu) = common::gpu() else { return };
+    executors().iter().for_each(planted_activations_on);
+}
+
+fn planted_activations_on(executor: &Executor) {
     let want = expected("hf_planted");
-    let clip = load(&gpu, "hf_planted", StoredAs::Auto, &[]);
+    let clip = load(executor, "hf_planted", StoredAs::Auto, &[]);
     let (image, text) = pollster::block_on(async { (clip.encode_pixels(&want.floats["pixels"]).await.unwrap(), clip.encode_ids(&want.ids).await.unwrap()) });
     for (name, got) in [("vision.embedding", image.data), ("text.embedding", text.data)] {
         let (ours, theirs) = (deviation(&got, &want.floats[name]), deviation(&want.floats[&format!("f32.{name}")], &want.floats[name]));
@@ -145,10 +158,9 @@ fn planted_activations() {
 /// f32 weights kept as f16, against the f32 reference.
 #[test]
 fn f16_storage_of_f32_weights() {
-    let Some(gpu) = common::gpu() else { return };
-    for model in ["hf_quick", "open_clip_gelu"] {
+    for (model, executor) in ["hf_quick", "open_clip_gelu"].into_iter().flat_map(|m| executors().into_iter().map(move |e| (m, e))) {
         let want = expected(model);
-        let clip = load(&gpu, model, StoredAs::As(Format::F16), &[]);
+        let clip = load(&executor, model, StoredAs::As(Format::F16), &[]);
         let got = pollster::block_on(clip.encode_pixels(&want.floats["pixels"])).unwrap();
         for (g, w) in got.data.chunks(got.width).zip(want.floats["vision.embedding"].chunks(got.width)) {
             let cosine: f64 = g.iter().zip(w).map(|(g, w)| *g as f64 * *w as f64).sum();
@@ -159,9 +171,12 @@ fn f16_storage_of_f32_weights() {
 
 #[test]
 fn a_row_is_the_same_in_any_batch() {
-    let Some(gpu) = common::gpu() else { return };
+    executors().iter().for_each(a_row_is_the_same_in_any_batch_on);
+}
+
+fn a_row_is_the_same_in_any_batch_on(executor: &Executor) {
     let want = expected("hf_quick");
-    let clip = load(&gpu, "hf_quick", StoredAs::Auto, &[]);
+    let clip = load(executor, "hf_quick", StoredAs::Auto, &[]);
     let pixels = &want.floats["pixels"];
     let each = pixels.len() / 2;
     let many: Vec<f32> = (0..7).flat_map(|i| pixels[i % 2 * each..][..each].to_vec()).collect();

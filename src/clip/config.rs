@@ -26,6 +26,13 @@ pub struct Vision {
     pub patch: usize,
 }
 
+impl Vision {
+    /// The class token and the patches.
+    pub fn tokens(&self) -> usize {
+        1 + (self.size / self.patch).pow(2)
+    }
+}
+
 /// Which row of the text tower stands for the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TextPool {

@@ -1,13 +1,19 @@
-//! The model: its configuration and its two towers, written once over graph values.
+//! The model: its configuration, its two towers, written once over graph values, and what a user calls.
 
 mod block;
 pub mod config;
+mod files;
 mod model;
 mod text;
+mod tower;
 mod vision;
+mod zero_shot;
 
 pub use block::ZEROS;
 pub use config::Config;
-pub use model::{Clip, Embeddings, Options, TextInputs, Tower};
+pub use files::{ModelFiles, PICO};
+pub use model::{Clip, Embeddings, Options, TextInputs};
 pub use text::text;
+pub use tower::{Runner, Tower};
 pub use vision::{Ends, vision};
+pub use zero_shot::{Classifier, Score};

@@ -1,29 +1,36 @@
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use super::config::{Config, TextPool};
+use super::files::ModelFiles;
+use super::tower::{Runner, Tower};
 use super::vision::Ends;
 use super::{text, vision};
+use crate::device::{Device, Executor};
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
-use crate::graph::session::{Data, Session, fitting_batch};
+use crate::graph::session::Data;
 use crate::graph::{Graph, Size, Value};
-use crate::weights::DeviceWeights;
+use crate::input::{Image, Preprocess, Tokenizer, Tokens};
 use crate::weights::checkpoint::Checkpoint;
-use crate::weights::load::{self, StoredAs};
-use crate::weights::source::FileSource;
+use crate::weights::load::{self, OnProgress, Progress, StoredAs};
+use crate::weights::source::Source;
 
 /// How a model is loaded.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct Options {
+    pub device: Device,
+    /// How weight matrices are kept; arithmetic is f32 whatever it is.
     pub stored: StoredAs,
     /// The largest batch that runs at once; a device that cannot hold it runs smaller ones.
     pub batch: usize,
+    /// Told while weights are read: bytes done, bytes in all.
+    pub progress: Option<OnProgress>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { stored: StoredAs::Auto, batch: 32 }
+        Self { device: Device::Auto, stored: StoredAs::Auto, batch: 32, progress: None }
     }
 }
 
@@ -37,12 +44,11 @@ pub struct Embeddings {
     pub data: Vec<f32>,
 }
 
-/// One tower on a device.
-pub struct Tower {
-    pub graph: Arc<Graph>,
-    pub ends: Ends,
-    pub session: Session,
-    pub weights: DeviceWeights,
+impl Embeddings {
+    /// One row.
+    pub fn row(&self, at: usize) -> &[f32] {
+        &self.data[at * self.width..][..self.width]
+    }
 }
 
 /// A CLIP model on a device.
@@ -50,89 +56,93 @@ pub struct Clip {
     pub config: Config,
     /// The logarithm that scores are scaled by, as stored.
     pub logit_scale: f32,
+    pub preprocess: Preprocess,
+    pub tokenizer: Tokenizer,
+    pub executor: Executor,
     pub vision: Tower,
     pub text: Tower,
 }
 
-/// The configuration and weight files of a model folder.
-fn files(folder: &Path) -> Result<(Config, Vec<PathBuf>)> {
-    let fail = |message: String| Err(Error::Model { name: folder.display().to_string(), message });
-    if !folder.is_dir() {
-        return fail("no such folder".into());
-    }
-    let read = |name: &str| -> Result<(String, String)> {
-        let path = folder.join(name);
-        Ok((std::fs::read_to_string(&path).map_err(Error::io(&path))?, path.display().to_string()))
-    };
-    let has = |name: &str| folder.join(name).is_file();
-    if has("config.json") && (has("model.safetensors") || has("model.safetensors.index.json")) {
-        let (json, file) = read("config.json")?;
-        let config = Config::from_hf(&json, &file)?;
-        let shards = if has("model.safetensors") { vec![folder.join("model.safetensors")] } else { shards(folder)? };
-        return Ok((config, shards));
-    }
-    if has("open_clip_config.json") && has("open_clip_model.safetensors") {
-        let (json, file) = read("open_clip_config.json")?;
-        return Ok((Config::from_open_clip(&json, &file)?, vec![folder.join("open_clip_model.safetensors")]));
-    }
-    fail("expected config.json with model.safetensors, or open_clip_config.json with open_clip_model.safetensors".into())
-}
-
-fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
-    let path = folder.join("model.safetensors.index.json");
-    let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-    let fail = |message: String| Error::Config { file: path.display().to_string(), message };
-    let index: serde_json::Value = serde_json::from_str(&text).map_err(|e| fail(format!("is no JSON: {e}")))?;
-    let map = index.get("weight_map").and_then(|m| m.as_object()).ok_or_else(|| fail("expected an object `weight_map`".into()))?;
-    let names: std::collections::BTreeSet<&str> = map.values().filter_map(|v| v.as_str()).collect();
-    match names.iter().find(|n| n.contains(['/', '\\'])) {
-        Some(name) => Err(fail(format!("expected file names, found `{name}`"))),
-        None => Ok(names.iter().map(|n| folder.join(n)).collect()),
-    }
-}
-
 impl Clip {
-    /// Loads a model folder onto `gpu`.
+    /// Loads a model: `pico` (the one in the box) or a folder as it comes from Hugging Face or open_clip.
     ///
     /// # Errors
     /// [`Error::Model`], [`Error::Config`], [`Error::Weights`], [`Error::Io`], or what the device says.
-    pub async fn load(gpu: &Gpu, folder: &Path, options: &Options) -> Result<Self> {
-        Self::load_keeping(gpu, folder, options, &[]).await
+    pub async fn load(model: &str, options: &Options) -> Result<Self> {
+        let files = ModelFiles::find(model)?;
+        Self::load_on(&options.device.open().await?, files, options, &[]).await
     }
 
-    /// As [`Clip::load`], with the values of these names kept so that they can be read after a run.
+    /// Loads a model onto a device that is already open, such as an application's own
+    /// ([`Gpu::from_device`](crate::gpu::Gpu::from_device)). The values named in `keep` can be read after a run.
     ///
     /// # Errors
     /// As [`Clip::load`].
-    pub async fn load_keeping(gpu: &Gpu, folder: &Path, options: &Options, keep: &[&str]) -> Result<Self> {
-        let (config, paths) = files(folder)?;
-        let sources = paths.iter().map(|p| FileSource::open(p)).collect::<Result<Vec<_>>>()?;
-        let checkpoint = Checkpoint::open(sources).await?;
+    pub async fn load_on(executor: &Executor, files: ModelFiles, options: &Options, keep: &[&str]) -> Result<Self> {
+        let ModelFiles { config, preprocess, tokenizer, weights, .. } = files;
+        let checkpoint = Checkpoint::open(weights).await?;
         let (vision, text) = (vision(&config)?, text(&config)?);
         load::check(&checkpoint, config.layout, &[&vision.0, &text.0])?;
-        let tokens = 1 + (config.vision.size / config.vision.patch).pow(2);
+        let total = checkpoint.tensors.values().map(|t| t.bytes()).sum();
+        let mut loader = Loader {
+            executor,
+            checkpoint: &checkpoint,
+            config: &config,
+            options,
+            keep,
+            progress: Progress { done: 0, total, say: options.progress.clone() },
+        };
         let logit_scale = load::logit_scale(&checkpoint).await?;
-        let vision = Tower::new(gpu, &checkpoint, &config, vision, tokens, options, keep).await?;
-        let text = Tower::new(gpu, &checkpoint, &config, text, config.text.context, options, keep).await?;
-        Ok(Self { config, logit_scale, vision, text })
+        let vision = loader.tower(vision, config.vision.tokens()).await?;
+        let text = loader.tower(text, config.text.context).await?;
+        Ok(Self { config, logit_scale, preprocess, tokenizer, executor: executor.clone(), vision, text })
     }
 
-    /// Unit embeddings of pictures: `pixels` is `[n, 3, size, size]`, preprocessed.
+    /// Unit embeddings of pictures.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a wrong length, [`Error::NonFinite`], or what the device says.
-    pub async fn encode_pixels(&self, pixels: &[f32]) -> Result<Embeddings> {
-        let each = 3 * self.config.vision.size.pow(2);
-        let tokens = 1 + (self.config.vision.size / self.config.vision.patch).pow(2);
+    /// [`Error::Image`] for one that cannot be resized; [`Error::NonFinite`], or what the device says.
+    pub async fn encode_images(&self, images: &[Image]) -> Result<Embeddings> {
         let mut data = Vec::new();
-        for part in pixels.chunks(each * self.vision.session.capacity().batch) {
+        for part in images.chunks(self.vision.runner.capacity().batch) {
+            let pixels = part.par_iter().map(|image| self.preprocess.pixels(image)).collect::<Result<Vec<_>>>()?;
+            data.extend(self.encode_pixels(&pixels.concat()).await?.data);
+        }
+        self.embeddings(data)
+    }
+
+    /// Unit embeddings of preprocessed pictures: `pixels` is `[n, 3, size, size]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a wrong length; [`Error::NonFinite`], or what the device says.
+    pub async fn encode_pixels(&self, pixels: &[f32]) -> Result<Embeddings> {
+        let (each, tokens) = (3 * self.config.vision.size.pow(2), self.config.vision.tokens());
+        let mut data = Vec::new();
+        for part in pixels.chunks(each * self.vision.runner.capacity().batch) {
             let batch = part.len().div_ceil(each);
             let (lengths, class) = (vec![tokens as u32; batch], vec![0; batch]);
             let ends = &self.vision.ends;
             let inputs = [(ends.input, Data::F32(part)), (ends.lengths, Data::U32(&lengths)), (ends.pooled_at, Data::U32(&class))];
-            data.extend(self.vision.session.run(&inputs, Size { batch, tokens }).await?);
+            data.extend(self.vision.embed(&inputs, Size { batch, tokens }).await?);
         }
         self.embeddings(data)
+    }
+
+    /// The ids of a text. One above the context is cut, its end kept; [`Tokens::truncated`] says so.
+    ///
+    /// # Errors
+    /// [`Error::Text`]
+    pub fn tokenize(&self, text: &str) -> Result<Tokens> {
+        self.tokenizer.encode(text, self.config.text.context)
+    }
+
+    /// Unit embeddings of texts. One above the context is cut: [`Clip::tokenize`] tells.
+    ///
+    /// # Errors
+    /// [`Error::Text`], [`Error::NonFinite`], or what the device says.
+    pub async fn encode_texts<S: AsRef<str>>(&self, texts: &[S]) -> Result<Embeddings> {
+        let ids = texts.iter().map(|t| Ok(self.tokenize(t.as_ref())?.ids)).collect::<Result<Vec<_>>>()?;
+        self.encode_ids(&ids).await
     }
 
     /// Unit embeddings of texts: each the ids from SOT to EOT, with or without padding. Rows are cut at the longest EOT of
@@ -143,9 +153,9 @@ impl Clip {
     /// what the device says.
     pub async fn encode_ids(&self, texts: &[Vec<u32>]) -> Result<Embeddings> {
         let mut data = Vec::new();
-        for part in texts.chunks(self.text.session.capacity().batch) {
+        for part in texts.chunks(self.text.runner.capacity().batch) {
             let (inputs, size) = self.text_inputs(part)?;
-            data.extend(self.text.session.run(&inputs.of(&self.text.ends), size).await?);
+            data.extend(self.text.embed(&inputs.of(&self.text.ends), size).await?);
         }
         self.embeddings(data)
     }
@@ -169,7 +179,7 @@ impl Clip {
             return Err(Error::Text(format!("expected 1 to {} ids, found {}", c.context, ids.len())));
         }
         if let Some(id) = ids.iter().find(|&&id| id as usize >= c.vocabulary) {
-            return Err(Error::Text(format!("expected ids below {}, found {id}", c.vocabulary)));
+            return Err(Error::Text(format!("expected ids below {} (the model's vocabulary), found {id}: is its tokenizer.json missing?", c.vocabulary)));
         }
         let greatest = ids.iter().max();
         let at = match c.pool {
@@ -203,21 +213,23 @@ impl TextInputs {
     }
 }
 
-impl Tower {
-    async fn new(
-        gpu: &Gpu,
-        checkpoint: &Checkpoint<FileSource>,
-        config: &Config,
-        (graph, ends): (Graph, Ends),
-        tokens: usize,
-        options: &Options,
-        keep: &[&str],
-    ) -> Result<Self> {
+/// What both towers are loaded with.
+struct Loader<'a, S> {
+    executor: &'a Executor,
+    checkpoint: &'a Checkpoint<S>,
+    config: &'a Config,
+    options: &'a Options,
+    keep: &'a [&'a str],
+    progress: Progress,
+}
+
+impl<S: Source> Loader<'_, S> {
+    async fn tower(&mut self, (graph, ends): (Graph, Ends), tokens: usize) -> Result<Tower> {
         let graph = Arc::new(graph);
-        let weights = load::upload(gpu, checkpoint, config.layout, &graph, options.stored).await?;
-        let capacity = Size { batch: fitting_batch(gpu, &graph, options.batch, tokens)?, tokens };
-        let kept: Vec<Value> = keep.iter().filter_map(|name| graph.find(name)).chain([ends.embedding]).collect();
-        let session = Session::new(gpu, graph.clone(), &weights, &kept, capacity).await?;
-        Ok(Self { graph, ends, session, weights })
+        let weights = load::load(self.executor, self.checkpoint, self.config.layout, &graph, self.options.stored, &mut self.progress).await?;
+        let capacity = Size { batch: self.options.batch, tokens };
+        let kept: Vec<Value> = self.keep.iter().filter_map(|name| graph.find(name)).chain([ends.embedding]).collect();
+        let runner = Runner::new(self.executor, graph.clone(), weights, &kept, capacity).await?;
+        Ok(Tower { graph, ends, runner })
     }
 }

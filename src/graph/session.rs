@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::channel::oneshot;
 
 use super::plan::{Plan, plan};
-use super::{Graph, Origin, Size, Value};
+use super::{Desc, Graph, Kind, Origin, Size, Value};
 use crate::error::{Error, Result};
 use crate::gpu::{DIMS_STRIDE, Gpu};
 use crate::ops::{Call, Dims};
@@ -42,6 +42,19 @@ pub enum Data<'a> {
     /// Rows of the input's width.
     F32(&'a [f32]),
     U32(&'a [u32]),
+}
+
+/// An error unless `data` has the type and the values of `desc` at this size.
+pub(crate) fn check_input(desc: &Desc, data: Data<'_>, size: Size) -> Result<()> {
+    let (kind, found) = match data {
+        Data::F32(d) => (Kind::F32, d.len()),
+        Data::U32(d) => (Kind::U32, d.len()),
+    };
+    if kind == desc.kind && found == desc.rows(size) * desc.width {
+        return Ok(());
+    }
+    let message = format!("input `{}`: expected {} × {} values of {:?}, found {found} of {kind:?}", desc.name, desc.rows(size), desc.width, desc.kind);
+    Err(Error::Shape { op: "session", message })
 }
 
 /// The largest batch, up to `wanted`, whose every value fits the device's bindings and buffers.
@@ -244,13 +257,7 @@ impl Session {
 
     fn write(&self, value: Value, data: Data<'_>, size: Size) -> Result<()> {
         let desc = self.graph.desc(value);
-        let found = match data {
-            Data::F32(d) => d.len(),
-            Data::U32(d) => d.len(),
-        };
-        if found != desc.rows(size) * desc.width {
-            return Err(Error::Shape { op: "session", message: format!("input `{}`: expected {} × {} values, found {found}", desc.name, desc.rows(size), desc.width) });
-        }
+        check_input(desc, data, size)?;
         let buffer = self.buffers[value.0].as_ref().expect("an input has a buffer");
         match data {
             Data::F32(d) if desc.stride() != desc.width => self.gpu.queue.write_buffer(buffer, 0, &Format::F32.pack(d, desc.width)),

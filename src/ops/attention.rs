@@ -1,7 +1,13 @@
+use rayon::prelude::*;
+use rten_gemm::GemmInputB;
+use rten_simd::SimdOp;
+use rten_vecmath::Softmax;
+
 use super::{Call, Constant, Dims, Op, dot, shape_error};
 use crate::error::Result;
 use crate::gpu::shader::{Part, part};
 use crate::graph::{Desc, Kind, Rows};
+use crate::host::{self, Epilogue, Operand};
 
 /// The widest head that `attention.wgsl` holds in WebGPU's default 16 KiB of workgroup memory.
 pub const MAX_HEAD: usize = 120;
@@ -21,6 +27,25 @@ pub struct Attention {
     /// Elements per head.
     pub head: usize,
     pub causal: bool,
+}
+
+impl Attention {
+    /// One head of one item on the host: `out` `[tokens, head]`, from its columns at `at` of q and kv `[tokens, 3 · width]`.
+    fn head_of(&self, q: &[f32], kv: &[f32], at: usize, keys: usize, scores: &mut Vec<f32>, out: &mut [f32]) {
+        let (head, width, tokens) = (self.head, self.heads * self.head, out.len() / self.head);
+        scores.resize(tokens * keys, 0.0);
+        let q = host::matrix(&q[at..], [tokens, head], [3 * width, 1]);
+        let k = host::matrix(&kv[width + at..], [head, keys], [1, 3 * width]);
+        let v = host::matrix(&kv[2 * width + at..], [keys, head], [3 * width, 1]);
+        let alpha = 1.0 / (head as f32).sqrt();
+        host::product(q, GemmInputB::Unpacked(k), Epilogue { alpha, ..Default::default() }, scores);
+        for (t, row) in scores.chunks_mut(keys).enumerate() {
+            let (seen, hidden) = row.split_at_mut(if self.causal { keys.min(t + 1) } else { keys });
+            Softmax::new_mut(seen).dispatch();
+            hidden.fill(0.0);
+        }
+        host::product(host::matrix(scores, [tokens, keys], [keys, 1]), GemmInputB::Unpacked(v), Epilogue::default(), out);
+    }
 }
 
 impl Op for Attention {
@@ -66,6 +91,23 @@ impl Op for Attention {
             ..call.dims()
         };
         (dims, [dims.tokens.div_ceil(16).max(1), self.heads as u32, dims.batch.max(1)])
+    }
+
+    fn host(&self, operands: &[Operand], call: &Call, y: &mut [f32]) {
+        let (tokens, head, width) = (call.size.tokens, self.head, call.output.width);
+        let (q, kv, lengths) = (operands[0].floats(), operands[1].floats(), operands[2].whole());
+        let mut heads = vec![0.0; y.len()]; // [batch, heads, tokens, head]: a head's rows of y are not one after another
+        heads.par_chunks_mut(tokens * head).enumerate().for_each_init(Vec::new, |scores, (i, out)| {
+            let (item, at) = (i / self.heads, i % self.heads * head);
+            let rows = item * tokens * 3 * width..(item + 1) * tokens * 3 * width;
+            self.head_of(&q[rows.clone()], &kv[rows], at, (lengths[item] as usize).min(tokens), scores, out);
+        });
+        host::each_row(y, width, |row, y| {
+            let (item, token) = (row / tokens, row % tokens);
+            for (h, y) in y.chunks_mut(head).enumerate() {
+                y.copy_from_slice(&heads[((item * self.heads + h) * tokens + token) * head..][..head]);
+            }
+        });
     }
 
     fn reference(&self, data: &[&[f32]], call: &Call) -> Vec<f32> {

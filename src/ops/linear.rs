@@ -1,7 +1,12 @@
+use rayon::prelude::*;
+use rten_simd::SimdUnaryOp;
+use rten_vecmath::{ApproxGelu, Gelu, Swish};
+
 use super::{Call, Constant, Dims, Op, dot, expect_fixed, product_grid, shape_error};
 use crate::error::Result;
 use crate::gpu::shader::{Part, part};
 use crate::graph::{Desc, Rows};
+use crate::host::{self, Epilogue, Operand};
 
 /// The activation of a linear layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,6 +21,19 @@ pub enum Act {
 }
 
 impl Act {
+    /// In place, on all cores, to about 1e-6.
+    fn apply_all(self, y: &mut [f32]) {
+        if self == Act::None {
+            return;
+        }
+        y.par_chunks_mut(8192).for_each(|part| match self {
+            Act::None => {}
+            Act::QuickGelu => Swish { alpha: 1.702 }.map_mut(part),
+            Act::Gelu => Gelu {}.map_mut(part),
+            Act::GeluTanh => ApproxGelu {}.map_mut(part),
+        });
+    }
+
     fn apply(self, v: f64) -> f64 {
         match self {
             Act::None => v,
@@ -91,6 +109,23 @@ impl Op for Linear {
     fn dispatch(&self, call: &Call) -> (Dims, [u32; 3]) {
         let dims = call.dims();
         (dims, product_grid(&dims))
+    }
+
+    fn host(&self, operands: &[Operand], call: &Call, y: &mut [f32]) {
+        let (rows, k) = (call.output.rows(call.size), call.inputs[0].width);
+        let x = host::matrix(operands[0].floats(), [rows, k], [k, 1]);
+        let w = operands[1].weight().right_side();
+        let residual = self.residual.then(|| operands[3].floats());
+        let inside = residual.filter(|_| self.act == Act::None); // r can be added by the product itself
+        if let Some(r) = inside {
+            y.copy_from_slice(r);
+        }
+        let beta = if inside.is_some() { 1.0 } else { 0.0 };
+        host::product(x, w, Epilogue { beta, bias: Some(operands[2].floats()), ..Default::default() }, y);
+        self.act.apply_all(y);
+        if let (Some(r), None) = (residual, inside) {
+            y.iter_mut().zip(r).for_each(|(y, r)| *y += r);
+        }
     }
 
     fn reference(&self, data: &[&[f32]], call: &Call) -> Vec<f32> {

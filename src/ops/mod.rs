@@ -21,6 +21,7 @@ pub use token_embed::TokenEmbed;
 use crate::error::{Error, Result};
 use crate::gpu::shader::Part;
 use crate::graph::{Desc, Rows, Size};
+use crate::host::Operand;
 
 /// The sizes of one dispatch: the same fields in the same order as `Dims` in `shaders/dims.wgsl`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
@@ -94,8 +95,16 @@ pub trait Op: std::fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether it looks up single rows of that weight, which may then lie in pieces.
+    fn looks_up_rows(&self) -> bool {
+        false
+    }
+
     /// The uniform and the grid of workgroups of one run.
     fn dispatch(&self, call: &Call) -> (Dims, [u32; 3]);
+
+    /// The same on the host's processor: fast, in f32. `y` has the output's rows without padding.
+    fn host(&self, operands: &[Operand], call: &Call, y: &mut [f32]);
 
     /// The same in plain Rust with f64 sums: slow, and plainly right. The kernel is tested against it.
     ///

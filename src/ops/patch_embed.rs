@@ -1,7 +1,10 @@
+use rayon::prelude::*;
+
 use super::{Call, Constant, Dims, Op, dot, expect_fixed, product_grid, shape_error};
 use crate::error::Result;
 use crate::gpu::shader::{Part, part};
 use crate::graph::{Desc, Rows};
+use crate::host::{self, Epilogue, Operand};
 
 /// y\[b, 0\] = class + p\[0\]; y\[b, 1 + i\] = patch i · Wᵀ + p\[1 + i\]. Pixels right of and below the last whole patch are
 /// left out, as an unpadded convolution does.
@@ -25,6 +28,13 @@ impl PatchEmbed {
     /// The class token and the patches.
     pub fn tokens(&self) -> usize {
         1 + (self.size / self.patch).pow(2)
+    }
+
+    /// The pixels of a token (from 1): channel, row, column.
+    fn patch_pixels<'a>(&self, pixels: &'a [f32], token: usize) -> impl Iterator<Item = f32> + 'a {
+        let (size, patch) = (self.size, self.patch);
+        let (top, left) = ((token - 1) / (size / patch) * patch, (token - 1) % (size / patch) * patch);
+        (0..3 * patch).flat_map(move |line| &pixels[(line / patch * size + top + line % patch) * size + left..][..patch]).copied()
     }
 }
 
@@ -67,16 +77,27 @@ impl Op for PatchEmbed {
         (dims, product_grid(&dims))
     }
 
+    fn host(&self, operands: &[Operand], call: &Call, y: &mut [f32]) {
+        let (n, k) = (call.output.width, call.inputs[1].width);
+        let (class, positions) = (operands[2].floats(), operands[3].floats());
+        let pixels = operands[0].floats().par_chunks(3 * self.size * self.size);
+        y.par_chunks_mut(self.tokens() * n).zip(pixels).for_each(|(y, pixels)| {
+            y.copy_from_slice(positions);
+            let (first, patches) = y.split_at_mut(n);
+            first.iter_mut().zip(class).for_each(|(y, c)| *y += c);
+            let rows: Vec<f32> = (1..self.tokens()).flat_map(|token| self.patch_pixels(pixels, token)).collect();
+            let x = host::matrix(&rows, [self.tokens() - 1, k], [k, 1]);
+            host::product(x, operands[1].weight().right_side(), Epilogue { beta: 1.0, ..Default::default() }, patches);
+        });
+    }
+
     fn reference(&self, data: &[&[f32]], call: &Call) -> Vec<f32> {
-        let (size, patch, n) = (self.size, self.patch, call.output.width);
+        let (size, n) = (self.size, call.output.width);
         let mut y = Vec::new();
         for pixels in data[0].chunks(3 * size * size) {
             y.extend((0..n).map(|i| data[2][i] + data[3][i]));
             for token in 1..self.tokens() {
-                let (top, left) = ((token - 1) / (size / patch) * patch, (token - 1) % (size / patch) * patch);
-                let x: Vec<f32> = (0..3 * patch * patch)
-                    .map(|k| pixels[(k / (patch * patch) * size + top + k / patch % patch) * size + left + k % patch])
-                    .collect();
+                let x: Vec<f32> = self.patch_pixels(pixels, token).collect();
                 y.extend(data[1].chunks(x.len()).enumerate().map(|(i, w)| (dot(&x, w) + data[3][token * n + i] as f64) as f32));
             }
         }

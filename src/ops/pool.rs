@@ -2,6 +2,7 @@ use super::{Call, Dims, Op, row_grid, shape_error};
 use crate::error::Result;
 use crate::gpu::shader::{Part, part};
 use crate::graph::{Desc, Kind, Rows};
+use crate::host::Operand;
 
 /// y\[b\] = x\[b, at\[b\]\]: the class token's row, or the row of a text's EOT.
 ///
@@ -36,6 +37,14 @@ impl Op for Pool {
     fn dispatch(&self, call: &Call) -> (Dims, [u32; 3]) {
         let dims = call.dims();
         (dims, row_grid(dims.rows as usize))
+    }
+
+    fn host(&self, operands: &[Operand], call: &Call, y: &mut [f32]) {
+        let (tokens, width) = (call.size.tokens, call.output.width);
+        let (x, at) = (operands[0].floats(), operands[1].whole());
+        for ((item, y), at) in y.chunks_mut(width).enumerate().zip(at) {
+            y.copy_from_slice(&x[(item * tokens + *at as usize) * width..][..width]);
+        }
     }
 
     fn reference(&self, data: &[&[f32]], call: &Call) -> Vec<f32> {

@@ -2,6 +2,7 @@ use super::{Call, Dims, Op, dot, product_grid, shape_error};
 use crate::error::Result;
 use crate::gpu::shader::{Part, part};
 use crate::graph::{Desc, Rows};
+use crate::host::{self, Epilogue, Operand};
 
 /// y = scale · x · Wᵀ + bias: each image against each text.
 ///
@@ -49,6 +50,13 @@ impl Op for Scores {
     fn dispatch(&self, call: &Call) -> (Dims, [u32; 3]) {
         let dims = Dims { scale: self.scale, bias: self.bias, ..call.dims() };
         (dims, product_grid(&dims))
+    }
+
+    fn host(&self, operands: &[Operand], call: &Call, y: &mut [f32]) {
+        let (rows, k) = (call.output.rows(call.size), call.inputs[0].width);
+        let x = host::matrix(operands[0].floats(), [rows, k], [k, 1]);
+        host::product(x, operands[1].weight().right_side(), Epilogue { alpha: self.scale, ..Default::default() }, y);
+        y.iter_mut().for_each(|y| *y += self.bias);
     }
 
     fn reference(&self, data: &[&[f32]], call: &Call) -> Vec<f32> {

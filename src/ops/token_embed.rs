@@ -2,6 +2,7 @@ use super::{Call, Dims, Op, row_grid, shape_error};
 use crate::error::Result;
 use crate::gpu::shader::{Part, part};
 use crate::graph::{Desc, Kind, Rows};
+use crate::host::{self, Operand};
 
 /// y\[b, t\] = table\[ids\[b, t\]\] + p\[t\]
 ///
@@ -39,9 +40,22 @@ impl Op for TokenEmbed {
         true
     }
 
+    fn looks_up_rows(&self) -> bool {
+        true
+    }
+
     fn dispatch(&self, call: &Call) -> (Dims, [u32; 3]) {
         let dims = call.dims();
         (dims, row_grid(dims.rows as usize))
+    }
+
+    fn host(&self, operands: &[Operand], call: &Call, y: &mut [f32]) {
+        let width = call.output.width;
+        let (ids, table, positions) = (operands[0].whole(), operands[1].weight(), operands[2].floats());
+        host::each_row(y, width, |row, y| {
+            y.copy_from_slice(&positions[row % call.size.tokens * width..][..width]);
+            table.add_row(ids[row] as usize, y);
+        });
     }
 
     fn reference(&self, data: &[&[f32]], call: &Call) -> Vec<f32> {

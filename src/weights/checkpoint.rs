@@ -23,6 +23,11 @@ impl Tensor {
     pub fn count(&self) -> usize {
         self.shape.iter().product()
     }
+
+    /// Bytes in the file.
+    pub fn bytes(&self) -> u64 {
+        self.range.end - self.range.start
+    }
 }
 
 /// The tensors of one or more safetensors files.

@@ -7,12 +7,14 @@ use safetensors::Dtype;
 use super::checkpoint::{Checkpoint, Tensor};
 use super::layout::{self, LOGIT_SCALE, Recipe};
 use super::source::Source;
-use super::{DeviceWeight, DeviceWeights, Format};
+use super::sink::{Filled, Sink, Use};
+use super::{DeviceWeights, Format};
 use crate::clip::ZEROS;
 use crate::clip::config::Layout;
+use crate::device::Executor;
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
 use crate::graph::{Desc, Graph, Rows};
+use crate::host::HostWeights;
 
 /// Elements read at a time: 8 MiB of f32.
 const PIECE: usize = 2 << 20;
@@ -86,26 +88,74 @@ pub async fn logit_scale<S: Source>(checkpoint: &Checkpoint<S>) -> Result<f32> {
     Ok(checkpoint.read(LOGIT_SCALE, 0..1).await?[0])
 }
 
-/// Reads the weights of `graph` and writes them to the device, 8 MiB at a time.
+/// The weights of a graph where its executor wants them.
+pub enum Weights {
+    Gpu(DeviceWeights),
+    Host(HostWeights),
+}
+
+/// Told while weights are read: bytes done, bytes in all.
+#[cfg(not(target_arch = "wasm32"))]
+pub type OnProgress = std::sync::Arc<dyn Fn(u64, u64) + Send + Sync>;
+/// Told while weights are read: bytes done, bytes in all.
+#[cfg(target_arch = "wasm32")]
+pub type OnProgress = std::sync::Arc<dyn Fn(u64, u64)>; // a JavaScript function is neither Send nor Sync
+
+/// How much of a checkpoint has been read.
+pub struct Progress {
+    pub done: u64,
+    pub total: u64,
+    pub say: Option<OnProgress>,
+}
+
+impl Progress {
+    fn add(&mut self, bytes: u64) {
+        self.done += bytes;
+        self.say.iter().for_each(|say| say(self.done, self.total));
+    }
+}
+
+/// Reads the weights of `graph`, 8 MiB at a time, to where `executor` wants them.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::TooLarge`], [`Error::Weights`] for a value that `stored` cannot hold.
-pub async fn upload<S: Source>(gpu: &Gpu, checkpoint: &Checkpoint<S>, layout: Layout, graph: &Graph, stored: StoredAs) -> Result<DeviceWeights> {
-    let mut weights = DeviceWeights::new();
+pub async fn load<S: Source>(
+    executor: &Executor,
+    checkpoint: &Checkpoint<S>,
+    layout: Layout,
+    graph: &Graph,
+    stored: StoredAs,
+    progress: &mut Progress,
+) -> Result<Weights> {
+    let mut weights = match executor {
+        Executor::Gpu(_) => Weights::Gpu(DeviceWeights::new()),
+        Executor::Host => Weights::Host(HostWeights::new()),
+    };
     for (value, desc) in graph.weights() {
         let reader = graph.nodes.iter().find(|n| n.op.reads_weight() && n.inputs[1] == value);
-        let recipe = layout::recipe(layout, &desc.name);
-        let format = match (reader, stored) {
-            (None, _) => Format::F32,
-            (Some(_), StoredAs::As(format)) => format,
-            (Some(_), StoredAs::Auto) => smallest_exact(checkpoint, &recipe).await?,
+        let usage = match reader {
+            None => Use::Plain,
+            Some(node) if node.op.looks_up_rows() => Use::Table,
+            Some(_) => Use::Product,
         };
-        let split = reader.is_some_and(|n| n.op.name() == "token_embed");
-        let weight = DeviceWeight::new(gpu, desc, format, split)?;
+        let recipe = layout::recipe(layout, &desc.name);
+        let format = match (usage, stored) {
+            (Use::Plain, _) => Format::F32,
+            (_, StoredAs::As(format)) => format,
+            // The host multiplies with packed f32: there is no smaller form of these to look for.
+            (Use::Product, StoredAs::Auto) if matches!(executor, Executor::Host) => Format::F32,
+            (_, StoredAs::Auto) => smallest_exact(checkpoint, &recipe).await?,
+        };
+        let mut sink = Sink::new(executor, desc, format, usage)?;
         if desc.name != ZEROS {
-            write(gpu, checkpoint, desc, &recipe, &weight).await?;
+            fill(checkpoint, desc, &recipe, format, &mut sink).await?;
+            progress.add(recipe.tensors().iter().map(|name| checkpoint.tensors[name].bytes()).sum());
         }
-        weights.insert(value, weight);
+        match (&mut weights, sink.finish()) {
+            (Weights::Gpu(weights), Filled::Gpu(weight)) => drop(weights.insert(value, weight)),
+            (Weights::Host(weights), Filled::Host(weight)) => drop(weights.insert(value, weight)),
+            _ => unreachable!("a sink is of its executor"),
+        }
     }
     Ok(weights)
 }
@@ -131,11 +181,11 @@ async fn smallest_exact<S: Source>(checkpoint: &Checkpoint<S>, recipe: &Recipe) 
     Ok(left.first().copied().unwrap_or(Format::F32))
 }
 
-async fn write<S: Source>(gpu: &Gpu, checkpoint: &Checkpoint<S>, desc: &Desc, recipe: &Recipe, weight: &DeviceWeight) -> Result<()> {
-    let expect_held = |values: &[f32]| match values.iter().find(|v| v.is_finite() && !weight.format.round(&[**v])[0].is_finite()) {
+async fn fill<S: Source>(checkpoint: &Checkpoint<S>, desc: &Desc, recipe: &Recipe, format: Format, sink: &mut Sink<'_>) -> Result<()> {
+    let expect_held = |values: &[f32]| match values.iter().find(|v| v.is_finite() && !format.round(&[**v])[0].is_finite()) {
         None => Ok(()),
         Some(v) => {
-            let problem = format!("`{}`: expected values that {:?} can hold, found {v}: use another dtype", desc.name, weight.format);
+            let problem = format!("`{}`: expected values that {format:?} can hold, found {v}: use another dtype", desc.name);
             Err(Error::Weights { file: checkpoint.name().into(), problems: vec![problem] })
         }
     };
@@ -144,16 +194,14 @@ async fn write<S: Source>(gpu: &Gpu, checkpoint: &Checkpoint<S>, desc: &Desc, re
         let values = checkpoint.read(name, 0..width * rows).await?;
         let transposed: Vec<f32> = (0..rows * width).map(|i| values[i % width * rows + i / width]).collect();
         expect_held(&transposed)?;
-        weight.write(gpu, 0, &transposed);
-        return flush(gpu).await;
+        return sink.write(0, &transposed).await;
     }
     if desc.rows == Rows::Fixed(1) {
         let mut row = Vec::with_capacity(desc.width);
         for name in recipe.tensors() {
             row.extend(checkpoint.read(name, 0..checkpoint.tensors[name].count()).await?);
         }
-        weight.write(gpu, 0, &row);
-        return Ok(());
+        return sink.write(0, &row).await;
     }
     let mut first = 0;
     for name in recipe.tensors() {
@@ -163,19 +211,9 @@ async fn write<S: Source>(gpu: &Gpu, checkpoint: &Checkpoint<S>, desc: &Desc, re
             let end = rows.min(start + step);
             let values = checkpoint.read(name, start * desc.width..end * desc.width).await?;
             expect_held(&values)?;
-            weight.write(gpu, first + start, &values);
-            flush(gpu).await?;
+            sink.write(first + start, &values).await?;
         }
         first += rows;
     }
     Ok(())
-}
-
-/// Submits what was written and waits for it, so that no second copy of the checkpoint gathers in staging memory.
-async fn flush(gpu: &Gpu) -> Result<()> {
-    let (sender, receiver) = futures::channel::oneshot::channel();
-    gpu.queue.submit([]);
-    gpu.queue.on_submitted_work_done(move || sender.send(()).unwrap_or(()));
-    gpu.wake();
-    receiver.await.map_err(|_| Error::DeviceLost("while weights were written".into()))
 }

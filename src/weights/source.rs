@@ -84,3 +84,33 @@ impl Source for StaticSource {
         Ok(self.bytes[range.start as usize..range.end as usize].to_vec())
     }
 }
+
+/// A file of a model folder, or of the model in the box.
+#[derive(Debug)]
+pub enum AnySource {
+    File(FileSource),
+    Static(StaticSource),
+}
+
+impl Source for AnySource {
+    fn name(&self) -> &str {
+        match self {
+            AnySource::File(source) => source.name(),
+            AnySource::Static(source) => source.name(),
+        }
+    }
+
+    fn len(&self) -> u64 {
+        match self {
+            AnySource::File(source) => source.len(),
+            AnySource::Static(source) => source.len(),
+        }
+    }
+
+    async fn read(&self, range: Range<u64>) -> Result<Vec<u8>> {
+        match self {
+            AnySource::File(source) => source.read(range).await,
+            AnySource::Static(source) => source.read(range).await,
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The same without `async`: each call blocks its thread. Not for the browser, whose thread must not block.
+
+use std::ops::Deref;
+
+use crate::clip::{self, Embeddings, Options, Score};
+use crate::error::Result;
+use crate::input::Image;
+
+/// [`clip_wgpu::Clip`](crate::Clip), blocking.
+pub struct Clip(clip::Clip);
+
+/// [`clip_wgpu::Classifier`](crate::Classifier), blocking.
+pub struct Classifier(clip::Classifier);
+
+impl Deref for Clip {
+    type Target = clip::Clip;
+
+    fn deref(&self) -> &clip::Clip {
+        &self.0
+    }
+}
+
+impl Deref for Classifier {
+    type Target = clip::Classifier;
+
+    fn deref(&self) -> &clip::Classifier {
+        &self.0
+    }
+}
+
+impl Clip {
+    /// [`clip::Clip::load`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load(model: &str, options: &Options) -> Result<Self> {
+        pollster::block_on(clip::Clip::load(model, options)).map(Self)
+    }
+
+    /// [`clip::Clip::encode_images`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn encode_images(&self, images: &[Image]) -> Result<Embeddings> {
+        pollster::block_on(self.0.encode_images(images))
+    }
+
+    /// [`clip::Clip::encode_texts`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn encode_texts<S: AsRef<str>>(&self, texts: &[S]) -> Result<Embeddings> {
+        pollster::block_on(self.0.encode_texts(texts))
+    }
+
+    /// [`clip::Clip::encode_ids`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn encode_ids(&self, texts: &[Vec<u32>]) -> Result<Embeddings> {
+        pollster::block_on(self.0.encode_ids(texts))
+    }
+
+    /// [`clip::Clip::logits`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn logits(&self, images: &Embeddings, texts: &Embeddings) -> Result<Vec<f32>> {
+        pollster::block_on(self.0.logits(images, texts))
+    }
+
+    /// [`clip::Clip::classifier`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn classifier<L: AsRef<str>, T: AsRef<str>>(&self, labels: &[L], templates: &[T]) -> Result<Classifier> {
+        pollster::block_on(self.0.classifier(labels, templates)).map(Classifier)
+    }
+}
+
+impl From<clip::Clip> for Clip {
+    fn from(clip: clip::Clip) -> Self {
+        Self(clip)
+    }
+}
+
+impl Classifier {
+    /// [`clip::Classifier::scores`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn scores(&self, images: &Embeddings, score: Score) -> Result<Vec<f32>> {
+        pollster::block_on(self.0.scores(images, score))
+    }
+}

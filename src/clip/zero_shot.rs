@@ -1,0 +1,165 @@
+//! Zero-shot classification: labels as prompts, scored against pictures.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::model::{Clip, Embeddings};
+use super::tower::Runner;
+use crate::device::Executor;
+use crate::error::{Error, Result};
+use crate::graph::session::Data;
+use crate::graph::{Graph, Kind, Rows, Size, Value};
+use crate::host::{HostWeight, HostWeights};
+use crate::ops::Scores;
+use crate::weights::load::Weights;
+use crate::weights::{DeviceWeight, DeviceWeights, Format};
+
+/// What a score is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Score {
+    /// Shares of 1 among the labels: softmax of the logits.
+    #[default]
+    Softmax,
+    /// Each label for itself: sigmoid of its logit. Made for models trained so (SigLIP).
+    Sigmoid,
+    /// The cosine of picture and label.
+    Cosine,
+}
+
+impl Clip {
+    /// exp(logit_scale) · I · Tᵀ: `[images.rows, texts.rows]`, row after row.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the widths differ, or what the device says.
+    pub async fn logits(&self, images: &Embeddings, texts: &Embeddings) -> Result<Vec<f32>> {
+        Scorer::new(&self.executor, texts, self.logit_scale.exp(), images.rows).await?.run(images).await
+    }
+
+    /// A zero-shot classifier over `labels`. Each label goes into each template (`{}` is where); the embeddings of a label's
+    /// prompts are averaged and brought to unit length again, as OpenAI's `zeroshot_classifier` does. No template means the
+    /// labels as they are.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for no labels, an empty or repeated one, or a template without `{}`; else as
+    /// [`Clip::encode_texts`].
+    pub async fn classifier<L: AsRef<str>, T: AsRef<str>>(&self, labels: &[L], templates: &[T]) -> Result<Classifier> {
+        let labels: Vec<String> = labels.iter().map(|l| l.as_ref().trim().to_string()).collect();
+        check_labels(&labels)?;
+        if let Some(t) = templates.iter().find(|t| !t.as_ref().contains("{}")) {
+            return Err(Error::Argument(format!("expected a template with {{}} where the label goes, found `{}`", t.as_ref())));
+        }
+        let prompts: Vec<String> = match templates {
+            [] => labels.clone(),
+            templates => labels.iter().flat_map(|l| templates.iter().map(move |t| t.as_ref().replace("{}", l))).collect(),
+        };
+        let texts = average(&self.encode_texts(&prompts).await?, templates.len().max(1));
+        let capacity = self.vision.runner.capacity().batch;
+        let scorer = Scorer::new(&self.executor, &texts, self.logit_scale.exp(), capacity).await?;
+        Ok(Classifier { labels, texts, scale: self.logit_scale.exp(), scorer })
+    }
+}
+
+fn check_labels(labels: &[String]) -> Result<()> {
+    if labels.is_empty() {
+        return Err(Error::Argument("expected at least one label, found none".into()));
+    }
+    let mut seen = HashSet::new();
+    for (at, label) in labels.iter().enumerate() {
+        if label.is_empty() {
+            return Err(Error::Argument(format!("label {} is empty", at + 1)));
+        }
+        if !seen.insert(label) {
+            return Err(Error::Argument(format!("label `{label}` is given twice")));
+        }
+    }
+    Ok(())
+}
+
+/// The mean of each `group` rows, of unit length.
+fn average(rows: &Embeddings, group: usize) -> Embeddings {
+    if group == 1 {
+        return rows.clone();
+    }
+    let width = rows.width;
+    let mut data = Vec::with_capacity(rows.data.len() / group);
+    for rows in rows.data.chunks(group * width) {
+        let sum: Vec<f64> = (0..width).map(|i| rows.iter().skip(i).step_by(width).map(|&v| v as f64).sum()).collect();
+        let length = sum.iter().map(|v| v * v).sum::<f64>().sqrt().max(1e-30);
+        data.extend(sum.iter().map(|v| (v / length) as f32));
+    }
+    Embeddings { rows: rows.rows / group, width, data }
+}
+
+/// Labels with their embeddings, ready to score pictures.
+pub struct Classifier {
+    pub labels: Vec<String>,
+    /// One row per label, of unit length.
+    pub texts: Embeddings,
+    scale: f32,
+    scorer: Scorer,
+}
+
+impl Classifier {
+    /// Scores of pictures: `[images.rows, labels]`, row after row.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub async fn scores(&self, images: &Embeddings, score: Score) -> Result<Vec<f32>> {
+        let mut y = self.scorer.run(images).await?;
+        match score {
+            Score::Softmax => y.chunks_mut(self.labels.len()).for_each(softmax),
+            Score::Sigmoid => y.iter_mut().for_each(|v| *v = 1.0 / (1.0 + (-*v).exp())),
+            Score::Cosine => y.iter_mut().for_each(|v| *v /= self.scale),
+        }
+        Ok(y)
+    }
+
+    /// The labels of one row of scores, best first; equal scores in the labels' order.
+    pub fn ranked<'a>(&'a self, scores: &[f32]) -> Vec<(&'a str, f32)> {
+        let mut ranked: Vec<(&str, f32)> = self.labels.iter().map(String::as_str).zip(scores.iter().copied()).collect();
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+        ranked
+    }
+}
+
+fn softmax(row: &mut [f32]) {
+    let greatest = row.iter().copied().fold(f32::MIN, f32::max);
+    row.iter_mut().for_each(|v| *v = (*v - greatest).exp());
+    let sum: f32 = row.iter().sum();
+    row.iter_mut().for_each(|v| *v /= sum);
+}
+
+/// The scores kernel over fixed texts.
+struct Scorer {
+    runner: Runner,
+    images: Value,
+    scores: Value,
+}
+
+impl Scorer {
+    async fn new(executor: &Executor, texts: &Embeddings, scale: f32, capacity: usize) -> Result<Self> {
+        let mut graph = Graph::default();
+        let images = graph.input("images", Rows::Items, texts.width, Kind::F32);
+        let table = graph.weight("texts", texts.rows, texts.width);
+        let scores = graph.push("scores", Scores { scale, bias: 0.0 }, &[images, table])?;
+        let weights = match executor {
+            Executor::Gpu(gpu) => {
+                let weight = DeviceWeight::new(gpu, graph.desc(table), Format::F32, false)?;
+                weight.write(gpu, 0, &texts.data);
+                Weights::Gpu(DeviceWeights::from([(table, weight)]))
+            }
+            Executor::Host => Weights::Host(HostWeights::from([(table, HostWeight::packed(&texts.data, texts.width))])),
+        };
+        let capacity = Size { batch: capacity.max(1), tokens: 1 };
+        Ok(Self { runner: Runner::new(executor, Arc::new(graph), weights, &[scores], capacity).await?, images, scores })
+    }
+
+    async fn run(&self, images: &Embeddings) -> Result<Vec<f32>> {
+        let mut y = Vec::new();
+        for part in images.data.chunks(images.width * self.runner.capacity().batch) {
+            let size = Size { batch: part.len() / images.width, tokens: 1 };
+            y.extend(self.runner.run_and_read(&[(self.images, Data::F32(part))], size, &[self.scores]).await?.remove(0));
+        }
+        Ok(y)
+    }
+}

@@ -1,0 +1,97 @@
+//! Where a model runs: what was asked for, and what was opened.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+use crate::gpu::{self, Gpu};
+
+/// The device that is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    /// The best hardware adapter, else the host's processor.
+    #[default]
+    Auto,
+    /// An adapter, software ones too: the best one, or the one of this index or with this in its name.
+    Gpu(Option<String>),
+    /// The host's processor.
+    Cpu,
+}
+
+/// What runs graphs. Cheap to clone; clones share everything.
+#[derive(Clone, Debug)]
+pub enum Executor {
+    Gpu(Gpu),
+    Host,
+}
+
+impl FromStr for Device {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.split_once(':') {
+            None if text == "auto" => Ok(Device::Auto),
+            None if text == "cpu" => Ok(Device::Cpu),
+            None if text == "gpu" => Ok(Device::Gpu(None)),
+            Some(("gpu", which)) if !which.is_empty() => Ok(Device::Gpu(Some(which.into()))),
+            _ => Err(Error::Argument(format!("expected a device auto, gpu, gpu:NAME, gpu:INDEX or cpu, found `{text}`"))),
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Auto => f.write_str("auto"),
+            Device::Cpu => f.write_str("cpu"),
+            Device::Gpu(None) => f.write_str("gpu"),
+            Device::Gpu(Some(which)) => write!(f, "gpu:{which}"),
+        }
+    }
+}
+
+impl Device {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where there is no such adapter (the ones that there are, are named), or it gives no device.
+    pub async fn open(&self) -> Result<Executor> {
+        let which = match self {
+            Device::Cpu => return Ok(Executor::Host),
+            Device::Auto => None,
+            Device::Gpu(which) => which.as_deref(),
+        };
+        let adapters = gpu::adapters().await;
+        let infos: Vec<wgpu::AdapterInfo> = adapters.iter().map(wgpu::Adapter::get_info).collect();
+        let is_wanted = |(i, info): &(usize, &wgpu::AdapterInfo)| match which {
+            None => *self != Device::Auto || info.device_type != wgpu::DeviceType::Cpu,
+            Some(which) => which.parse() == Ok(*i) || info.name.to_lowercase().contains(&which.to_lowercase()),
+        };
+        match infos.iter().enumerate().find(is_wanted) {
+            Some((i, _)) => Ok(Executor::Gpu(Gpu::open(&adapters[i]).await?)),
+            None if *self == Device::Auto => Ok(Executor::Host),
+            None if infos.is_empty() => Err(Error::Device(format!("expected an adapter for `{self}`, found no GPU: install its Vulkan driver, or use the device cpu"))),
+            None => {
+                let names: Vec<String> = infos.iter().enumerate().map(|(i, info)| format!("{i}: {}", info.name)).collect();
+                Err(Error::Device(format!("expected an adapter for `{self}`, found {}", names.join(", "))))
+            }
+        }
+    }
+}
+
+impl Executor {
+    /// What runs, in words.
+    pub fn name(&self) -> String {
+        match self {
+            Executor::Gpu(gpu) => format!("{} ({})", gpu.info.name, gpu.info.backend),
+            Executor::Host => format!("CPU ({} threads)", rayon::current_num_threads()),
+        }
+    }
+}
+
+impl From<Gpu> for Executor {
+    /// For an application's own device: [`Gpu::from_device`].
+    fn from(gpu: Gpu) -> Self {
+        Executor::Gpu(gpu)
+    }
+}
