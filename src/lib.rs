@@ -1,4 +1,6 @@
 //! CLIP, contrastive language-image models, as WGSL compute shaders on any GPU through wgpu.
+#![deny(clippy::unwrap_used)] // what can go wrong is an `Err` that names it
+#![deny(unsafe_code)] // bytemuck does the casts, wgpu the rest
 
 pub mod blocking;
 pub mod clip;

@@ -24,17 +24,19 @@ pub struct Options {
     pub stored: StoredAs,
     /// The largest batch that runs at once; a device that cannot hold it runs smaller ones.
     pub batch: usize,
+    /// Whether embeddings are of unit length, or as the projection makes them.
+    pub normalize: bool,
     /// Told while weights are read: bytes done, bytes in all.
     pub progress: Option<OnProgress>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { device: Device::Auto, stored: StoredAs::Auto, batch: 32, progress: None }
+        Self { device: Device::Auto, stored: StoredAs::Auto, batch: 32, normalize: true, progress: None }
     }
 }
 
-/// Rows of unit length in the joint space.
+/// Rows in the joint space, of unit length unless [`Options::normalize`] is off.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Embeddings {
     pub rows: usize,
@@ -228,8 +230,9 @@ impl<S: Source> Loader<'_, S> {
         let graph = Arc::new(graph);
         let weights = load::load(self.executor, self.checkpoint, self.config.layout, &graph, self.options.stored, &mut self.progress).await?;
         let capacity = Size { batch: self.options.batch, tokens };
-        let kept: Vec<Value> = self.keep.iter().filter_map(|name| graph.find(name)).chain([ends.embedding]).collect();
+        let output = if self.options.normalize { ends.embedding } else { ends.projected };
+        let kept: Vec<Value> = self.keep.iter().filter_map(|name| graph.find(name)).chain([output]).collect();
         let runner = Runner::new(self.executor, graph.clone(), weights, &kept, capacity).await?;
-        Ok(Tower { graph, ends, runner })
+        Ok(Tower { graph, ends, output, runner })
     }
 }

@@ -80,6 +80,8 @@ impl Runner {
 pub struct Tower {
     pub graph: Arc<Graph>,
     pub ends: Ends,
+    /// What [`Tower::embed`] reads: the embedding, or the projection before it has unit length.
+    pub output: Value,
     pub runner: Runner,
 }
 
@@ -89,7 +91,7 @@ impl Tower {
     /// # Errors
     /// As [`Runner::run_and_read`].
     pub async fn embed(&self, inputs: &[(Value, Data<'_>)], size: Size) -> Result<Vec<f32>> {
-        Ok(self.runner.run_and_read(inputs, size, &[self.ends.embedding]).await?.remove(0))
+        Ok(self.runner.run_and_read(inputs, size, &[self.output]).await?.remove(0))
     }
 
     /// The values of the tower's weights, without the ones that no checkpoint has.

@@ -1,0 +1,108 @@
+use std::time::Instant;
+
+use clap::Args;
+use clip_wgpu::clip::ModelFiles;
+use clip_wgpu::{Clip, Options, Result};
+use serde_json::json;
+
+use crate::Outcome;
+use crate::context::Globals;
+use crate::output::{say, say_json};
+
+/// Time both towers: a line per tower and batch
+///
+/// Pictures are noise that is already preprocessed, texts fill the whole context unless --tokens is given. Each line has the
+/// median, the 10th and the 90th percentile of whole calls, inputs and results included.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  clip-wgpu bench -m pico
+  clip-wgpu bench -m ~/models/clip-vit-base-patch32 --batches 1,16 --seconds 10 --device gpu --json")]
+pub struct Bench {
+    /// The batch sizes
+    #[arg(long, value_delimiter = ',', default_value = "1,8,32", value_name = "N,N")]
+    batches: Vec<u16>,
+    /// How long each line is measured, at least three runs
+    #[arg(long, default_value_t = 2.0, value_name = "S")]
+    seconds: f64,
+    /// Tokens per text; the default is the model's context
+    #[arg(long, value_name = "N")]
+    tokens: Option<usize>,
+}
+
+/// Milliseconds of each run, sorted.
+struct Times(Vec<f64>);
+
+impl Times {
+    fn at(&self, share: f64) -> f64 {
+        self.0[((self.0.len() - 1) as f64 * share).round() as usize]
+    }
+}
+
+impl Bench {
+    pub fn run(self, g: &Globals) -> Result<Outcome> {
+        let name = g.model()?;
+        let executor = g.executor()?;
+        let batch = self.batches.iter().copied().max().unwrap_or(1).max(1) as usize;
+        let start = Instant::now();
+        let clip = pollster::block_on(Clip::load_on(&executor, ModelFiles::find(name)?, &Options { batch, ..g.options() }, &[]))?;
+        let load_ms = ms(start);
+        if !g.json {
+            say(&format!("{name} on {}: loaded in {load_ms:.0} ms", executor.name()))?;
+        }
+        let mut lines = Vec::new();
+        for tower in ["image", "text"] {
+            let mut first_run = None;
+            for &batch in self.batches.iter().filter(|b| **b > 0) {
+                let mut call = self.call(&clip, tower, batch as usize);
+                let start = Instant::now();
+                call()?;
+                let first_ms = *first_run.get_or_insert(ms(start));
+                let times = self.measure(&mut call)?;
+                let (median, p10, p90) = (times.at(0.5), times.at(0.1), times.at(0.9));
+                let rate = 1000.0 * batch as f64 / median;
+                if !g.json {
+                    say(&format!("{tower:5}  batch {batch:>3}  {median:>9.2} ms  (p10 {p10:.2}, p90 {p90:.2}, {} runs)  {rate:>8.1} {tower}s/s  first run {first_ms:.0} ms", times.0.len()))?;
+                }
+                lines.push(json!({"tower": tower, "batch": batch, "median_ms": median, "p10_ms": p10, "p90_ms": p90, "runs": times.0.len(), "per_second": rate, "first_run_ms": first_ms}));
+            }
+        }
+        if g.json {
+            let tokens = self.tokens.unwrap_or(clip.config.text.context);
+            say_json(&json!({"model": name, "device": executor.name(), "load_ms": load_ms, "text_tokens": tokens, "lines": lines}))?;
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// One call of a tower.
+    fn call<'a>(&self, clip: &'a Clip, tower: &str, batch: usize) -> Box<dyn FnMut() -> Result<()> + 'a> {
+        let c = &clip.config;
+        if tower == "image" {
+            let pixels: Vec<f32> = (0..batch * 3 * c.vision.size.pow(2)).map(|i| (i * 7919 % 1009) as f32 / 504.5 - 1.0).collect();
+            return Box::new(move || pollster::block_on(clip.encode_pixels(&pixels)).map(drop));
+        }
+        // The greatest id is the end of text in every vocabulary of this kind.
+        let end = match c.text.pool {
+            clip_wgpu::clip::config::TextPool::Eos(id) => id,
+            clip_wgpu::clip::config::TextPool::Argmax => c.text.vocabulary as u32 - 1,
+        };
+        let tokens = self.tokens.unwrap_or(c.text.context).clamp(2, c.text.context);
+        let ids: Vec<Vec<u32>> = (0..batch).map(|b| (1..tokens).map(|t| ((b * 31 + t * 17) % (end as usize).min(c.text.vocabulary)) as u32).chain([end]).collect()).collect();
+        Box::new(move || pollster::block_on(clip.encode_ids(&ids)).map(drop))
+    }
+
+    fn measure(&self, call: &mut dyn FnMut() -> Result<()>) -> Result<Times> {
+        let begun = Instant::now();
+        let mut times = Vec::new();
+        while times.len() < 3 || begun.elapsed().as_secs_f64() < self.seconds {
+            let start = Instant::now();
+            call()?;
+            times.push(ms(start));
+        }
+        times.sort_by(f64::total_cmp);
+        Ok(Times(times))
+    }
+}
+
+fn ms(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1000.0
+}

@@ -1,0 +1,120 @@
+//! The options that every subcommand shares, and what they open.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use clip_wgpu::clip::{ModelFiles, PICO};
+use clip_wgpu::weights::Format;
+use clip_wgpu::weights::load::StoredAs;
+use clip_wgpu::{Clip, Device, Error, Executor, Options, Result};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+#[derive(Args)]
+#[command(next_help_heading = "Options for every command")]
+pub struct Globals {
+    /// The model: `pico` (in the box; knows drawings of shapes), or a folder as it comes from Hugging Face or open_clip
+    #[arg(short, long, global = true, value_name = "NAME|DIR")]
+    pub model: Option<String>,
+    /// Where it runs: auto (a hardware GPU, else the CPU), gpu, gpu:NAME, gpu:INDEX or cpu
+    #[arg(long, global = true, default_value = "auto", value_name = "DEVICE", value_parser = parse_device)]
+    pub device: Device,
+    /// How weights are kept in memory: auto is the smallest form that is exact; arithmetic is always f32
+    #[arg(long, global = true, default_value = "auto", value_enum)]
+    pub dtype: Dtype,
+    /// The most pictures or texts that run at once
+    #[arg(long, global = true, default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub batch: u16,
+    /// Print one JSON document instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No progress and no warnings
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Never open a network connection (this version never does)
+    #[arg(long, global = true)]
+    pub offline: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Dtype {
+    Auto,
+    F32,
+    F16,
+    Bf16,
+}
+
+fn parse_device(text: &str) -> std::result::Result<Device, String> {
+    text.parse().map_err(|e: Error| e.to_string())
+}
+
+impl Globals {
+    /// The name of the model, which must have been given.
+    pub fn model(&self) -> Result<&str> {
+        let missing = || Error::Argument(format!("which model? Expected -m {PICO} (in the box; knows drawings of shapes) or -m DIR"));
+        self.model.as_deref().ok_or_else(missing)
+    }
+
+    /// The files of the model, or `None` where none was given.
+    pub fn files(&self) -> Result<Option<ModelFiles>> {
+        self.model.as_deref().map(ModelFiles::find).transpose()
+    }
+
+    pub fn warn(&self, message: &str) {
+        if !self.quiet {
+            eprintln!("clip-wgpu: {message}");
+        }
+    }
+
+    pub fn options(&self) -> Options {
+        let stored = match self.dtype {
+            Dtype::Auto => StoredAs::Auto,
+            Dtype::F32 => StoredAs::As(Format::F32),
+            Dtype::F16 => StoredAs::As(Format::F16),
+            Dtype::Bf16 => StoredAs::As(Format::Bf16),
+        };
+        Options { device: self.device.clone(), stored, batch: self.batch.into(), ..Options::default() }
+    }
+
+    /// Opens the device; says so where `auto` ends on the CPU.
+    pub fn executor(&self) -> Result<Executor> {
+        let executor = pollster::block_on(self.device.open())?;
+        if self.device == Device::Auto && matches!(executor, Executor::Host) {
+            self.warn("no hardware GPU found (on Linux: is its Vulkan driver installed?); running on the CPU");
+        }
+        Ok(executor)
+    }
+
+    /// Loads the model on the device.
+    pub fn load(&self) -> Result<Clip> {
+        self.load_with(self.options())
+    }
+
+    /// As [`Globals::load`], with these options.
+    pub fn load_with(&self, options: Options) -> Result<Clip> {
+        let name = self.model()?;
+        let files = ModelFiles::find(name)?;
+        if name == PICO {
+            self.warn("pico knows drawings of ten colours and eight shapes, not photographs; -m DIR takes a real model");
+        }
+        let bar = self.bar(0, "loading  {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+        let told = bar.clone();
+        let progress = Arc::new(move |done, total| {
+            told.set_length(total);
+            told.set_position(done);
+        });
+        let options = Options { progress: Some(progress), ..options };
+        let clip = pollster::block_on(Clip::load_on(&self.executor()?, files, &options, &[]));
+        bar.finish_and_clear();
+        clip
+    }
+
+    /// A progress bar on stderr; hidden where stderr is no terminal.
+    pub fn bar(&self, length: u64, template: &str) -> ProgressBar {
+        let target = if self.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(Some(length), target);
+        bar.set_style(ProgressStyle::with_template(template).expect("the templates are part of the program"));
+        bar.enable_steady_tick(Duration::from_millis(250));
+        bar
+    }
+}

@@ -1,0 +1,56 @@
+use clap::Args;
+use clip_wgpu::{Executor, Result, gpu};
+use serde_json::{Value, json};
+
+use crate::Outcome;
+use crate::context::Globals;
+use crate::output::{say, say_json};
+
+/// The adapters of this machine, what each can do, and which one `auto` takes
+#[derive(Args)]
+#[command(after_help = "Examples:
+  clip-wgpu device
+  clip-wgpu device --json
+  clip-wgpu embed text -m pico 'a star' --device gpu:0")]
+pub struct Device {}
+
+impl Device {
+    pub fn run(self, g: &Globals) -> Result<Outcome> {
+        let adapters = pollster::block_on(gpu::adapters());
+        let auto = adapters.iter().position(|a| a.get_info().device_type != wgpu::DeviceType::Cpu);
+        let documents: Vec<Value> = adapters.iter().enumerate().map(|(i, adapter)| describe(i, adapter, auto == Some(i))).collect();
+        let cpu = json!({"name": Executor::Host.name(), "auto": auto.is_none()});
+        if g.json {
+            say_json(&json!({"adapters": documents, "cpu": cpu}))?;
+            return Ok(Outcome::Done);
+        }
+        for d in &documents {
+            let taken = if d["auto"] == true { "  ← auto" } else { "" };
+            say(&format!("gpu:{}  {}{taken}", d["index"], text(&d["name"])))?;
+            say(&format!("       {} through {}, driver {}", text(&d["type"]), text(&d["backend"]), text(&d["driver"])))?;
+            say(&format!("       bindings of {} MiB, buffers of {} MiB; f16 arithmetic {}, subgroups {}, timestamps {}", d["binding_mib"], d["buffer_mib"],
+                yes(&d["f16"]), yes(&d["subgroups"]), yes(&d["timestamps"])))?;
+        }
+        say(&format!("cpu    {}{}", text(&cpu["name"]), if auto.is_none() { "  ← auto" } else { "" }))?;
+        Ok(Outcome::Done)
+    }
+}
+
+fn describe(index: usize, adapter: &wgpu::Adapter, auto: bool) -> Value {
+    let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+    json!({
+        "index": index, "name": info.name, "backend": info.backend.to_string(), "type": format!("{:?}", info.device_type),
+        "driver": format!("{} {}", info.driver, info.driver_info).trim(), "auto": auto,
+        "binding_mib": limits.max_storage_buffer_binding_size >> 20, "buffer_mib": limits.max_buffer_size >> 20,
+        "f16": features.contains(wgpu::Features::SHADER_F16), "subgroups": features.contains(wgpu::Features::SUBGROUP),
+        "timestamps": features.contains(wgpu::Features::TIMESTAMP_QUERY),
+    })
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("")
+}
+
+fn yes(value: &Value) -> &str {
+    if value == true { "yes" } else { "no" }
+}

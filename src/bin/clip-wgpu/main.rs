@@ -1,0 +1,83 @@
+//! The `clip-wgpu` command: one file per subcommand.
+#![deny(clippy::unwrap_used)] // what can go wrong is told to the user in a line
+
+mod bench;
+mod classify;
+mod compare;
+mod context;
+mod device;
+mod embed;
+mod inputs;
+mod model;
+mod output;
+mod preprocess;
+mod tokenize;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use clip_wgpu::Error;
+
+use context::Globals;
+
+/// CLIP on any GPU: embeds pictures and texts, and labels pictures zero-shot, offline.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true, max_term_width = 110, after_help = EXAMPLES)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  clip-wgpu classify -m pico assets/samples/red-circle.png -l 'red circle' -l 'blue square'
+  clip-wgpu embed image -m ~/models/clip-vit-base-patch32 ~/Pictures -o pictures.npy
+  clip-wgpu compare -m pico assets/samples/green-star.jpg 'a green star'
+
+Exit status: 0 all done; 1 something failed (named on stderr, the rest done); 2 wrong usage.";
+
+#[derive(Subcommand)]
+enum Command {
+    Classify(classify::Classify),
+    #[command(subcommand)]
+    Embed(embed::Embed),
+    Compare(compare::Compare),
+    Tokenize(tokenize::Tokenize),
+    Preprocess(preprocess::Preprocess),
+    #[command(subcommand)]
+    Model(model::Model),
+    Device(device::Device),
+    Bench(bench::Bench),
+}
+
+/// How a command ended that did not break off.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    /// Some inputs failed; each was named on stderr.
+    SomeFailed,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let g = &cli.globals;
+    let outcome = match cli.command {
+        Command::Classify(c) => c.run(g),
+        Command::Embed(c) => c.run(g),
+        Command::Compare(c) => c.run(g),
+        Command::Tokenize(c) => c.run(g),
+        Command::Preprocess(c) => c.run(g),
+        Command::Model(c) => c.run(g),
+        Command::Device(c) => c.run(g),
+        Command::Bench(c) => c.run(g),
+    };
+    match outcome {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::SomeFailed) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("clip-wgpu: {error}");
+            ExitCode::from(if matches!(error, Error::Argument(_)) { 2 } else { 1 })
+        }
+    }
+}

@@ -1,0 +1,49 @@
+use clap::Args;
+use clip_wgpu::{Error, Result, Tokenizer};
+use serde_json::json;
+
+use crate::Outcome;
+use crate::context::Globals;
+use crate::inputs::Texts;
+use crate::output::{say, say_json};
+
+/// The ids and pieces of texts: by the model's tokenizer, or CLIP's own without a model
+#[derive(Args)]
+#[command(after_help = "Examples:
+  clip-wgpu tokenize 'a photo of a dog'
+  clip-wgpu tokenize -m pico 'a red circle' --json")]
+pub struct Tokenize {
+    #[command(flatten)]
+    texts: Texts,
+    /// A text that is too long for the model is an error
+    #[arg(long)]
+    strict: bool,
+}
+
+impl Tokenize {
+    pub fn run(self, g: &Globals) -> Result<Outcome> {
+        let (tokenizer, context) = match g.files()? {
+            Some(files) => (files.tokenizer, files.config.text.context),
+            None => (Tokenizer::clip(), 77),
+        };
+        let mut documents = Vec::new();
+        for text in self.texts.all()? {
+            let tokens = tokenizer.encode(&text, context)?;
+            if tokens.truncated() && self.strict {
+                return Err(Error::Text(format!("`{text}` has {} tokens, but the model takes {context}", tokens.total)));
+            }
+            let pieces = tokenizer.pieces(&tokens.ids);
+            if g.json {
+                documents.push(json!({"text": text, "ids": tokens.ids, "pieces": pieces, "used": tokens.total, "limit": context, "truncated": tokens.truncated()}));
+                continue;
+            }
+            let cut = if tokens.truncated() { ", truncated" } else { "" };
+            let both: Vec<String> = tokens.ids.iter().zip(&pieces).map(|(id, piece)| format!("{id} {piece}")).collect();
+            say(&format!("{text}\n  {}/{context} tokens{cut}\n  {}", tokens.total, both.join("  ")))?;
+        }
+        if g.json {
+            say_json(&json!({"model": g.model, "texts": documents}))?;
+        }
+        Ok(Outcome::Done)
+    }
+}
