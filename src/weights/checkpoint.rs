@@ -112,5 +112,17 @@ async fn read_header(file: usize, source: &impl Source) -> Result<Vec<(String, T
         }
         tensors.push((name, Tensor { file, dtype: info.dtype, shape: info.shape.clone(), range: data + from as u64..data + to as u64 }));
     }
+    // The format leaves no holes and lets no two tensors share bytes.
+    tensors.sort_by_key(|(_, t)| (t.range.start, t.range.end));
+    let mut end = data;
+    for (name, tensor) in &tensors {
+        if tensor.range.start != end {
+            return problem(source, format!("tensor `{name}` begins at byte {}, but the one before it ends at {end}", tensor.range.start));
+        }
+        end = tensor.range.end;
+    }
+    if end != source.len() {
+        return problem(source, format!("its tensors end at byte {end}, but the file has {}", source.len()));
+    }
     Ok(tensors)
 }
