@@ -70,7 +70,9 @@ impl Device {
         match infos.iter().enumerate().find(is_wanted) {
             Some((i, _)) => Ok(Executor::Gpu(Gpu::open(&adapters[i]).await?)),
             None if *self == Device::Auto => Ok(Executor::Host),
-            None if infos.is_empty() => Err(Error::Device(format!("expected an adapter for `{self}`, found no GPU: install its Vulkan driver, or use the device cpu"))),
+            None if infos.is_empty() => Err(Error::Device(format!(
+                "expected an adapter for `{self}`, found no GPU: install its Vulkan driver, or use the device cpu"
+            ))),
             None => {
                 let names: Vec<String> = infos.iter().enumerate().map(|(i, info)| format!("{i}: {}", info.name)).collect();
                 Err(Error::Device(format!("expected an adapter for `{self}`, found {}", names.join(", "))))

@@ -62,7 +62,9 @@ impl fmt::Display for Error {
             Error::Shader { file, line, message } => write!(f, "{file}:{line}: {message}"),
             Error::DeviceLost(message) => write!(f, "the device was lost: {message}"),
             Error::TooLarge { what, bytes, limit } => write!(f, "{what} needs {bytes} bytes, but the device's limit is {limit}"),
-            Error::NonFinite { row } => write!(f, "the embedding of row {row} is not finite: a damaged weight or input, or a value too large for the arithmetic"),
+            Error::NonFinite { row } => {
+                write!(f, "the embedding of row {row} is not finite: a damaged weight or input, or a value too large for the arithmetic")
+            }
         }
     }
 }

@@ -1,6 +1,32 @@
 //! CLIP, contrastive language-image models, as WGSL compute shaders on any GPU through wgpu.
-#![deny(clippy::unwrap_used)] // what can go wrong is an `Err` that names it
-#![deny(unsafe_code)] // bytemuck does the casts, wgpu the rest
+//!
+//! A [`Clip`] is loaded from a folder as people have it (Hugging Face or open_clip layout, safetensors), or from the box:
+//!
+//! ```
+//! use clip_wgpu::blocking::Clip;
+//! use clip_wgpu::{Image, Options, Score};
+//!
+//! # fn main() -> clip_wgpu::Result<()> {
+//! let clip = Clip::load("pico", &Options::default())?;
+//! let classifier = clip.classifier(&["red circle", "blue square"], &["a photo of a {}"])?;
+//! let images = clip.encode_images(&[Image::open("assets/samples/red-circle.png")?])?;
+//! let scores = classifier.scores(&images, Score::Softmax)?;
+//! assert_eq!(classifier.ranked(&scores)[0].0, "red circle");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The tour, from what a user calls down to the shaders:
+//! - [`clip`]: [`Clip`], its [`Classifier`], and the towers written once over graph values; [`blocking`] is the same without
+//!   `async`.
+//! - [`device`]: which [`Device`] is asked for; [`Executor`] is what was opened. An application shares its own wgpu device
+//!   through [`gpu::Gpu::from_device`] and [`Clip::load_on`].
+//! - [`input`]: picture files and strings as the pixels and ids that a model was trained on.
+//! - [`weights`]: checkpoints, read range by range, into the formats that the kernels read.
+//! - [`graph`]: values and ops, a planner that is pure arithmetic, and the session that runs the plan on a GPU;
+//!   [`host`] runs the same graph on the processor.
+//! - [`ops`]: one op per file, with its shader of the same name in `shaders/` and a plain-Rust reference beside it.
+//! - [`gpu`]: adapters, devices, pipelines.
 
 pub mod blocking;
 pub mod clip;

@@ -1,4 +1,5 @@
 //! What the command prints, writes and ends with.
+#![allow(clippy::unwrap_used)] // a test that fails may panic
 
 #[path = "common/command.rs"]
 mod command;
@@ -77,9 +78,12 @@ fn labels_come_from_files_and_standard_input_and_templates_average() {
     let folder = scratch("labels");
     let file = folder.join("labels.txt");
     std::fs::write(&file, "red circle\n\n  blue square  \n").unwrap();
-    let said = run(&["classify", "-m", "pico", SAMPLES[0].0, "--labels-file", text(&file), "-t", "a photo of a {}", "-t", "a {}", "--json"]).json();
+    let said =
+        run(&["classify", "-m", "pico", SAMPLES[0].0, "--labels-file", text(&file), "-t", "a photo of a {}", "-t", "a {}", "--json"])
+            .json();
     assert_eq!(said["images"][0]["labels"][0]["label"], "blue square");
-    let piped = run_with_input(&["classify", "-m", "pico", SAMPLES[0].0, "--labels-file", "-", "--json"], b"red circle\nblue square\n").json();
+    let piped =
+        run_with_input(&["classify", "-m", "pico", SAMPLES[0].0, "--labels-file", "-", "--json"], b"red circle\nblue square\n").json();
     assert_eq!(piped["images"][0]["labels"][0]["label"], "blue square");
     let picture = std::fs::read(root().join(SAMPLES[0].0)).unwrap();
     let piped = run_with_input(&["classify", "-m", "pico", "-", "-l", "red circle", "-l", "blue square", "--json"], &picture).json();
@@ -144,7 +148,8 @@ fn one_bad_picture_leaves_the_others_written() {
     std::fs::write(folder.join("text.png"), "this is no picture").unwrap();
     std::fs::write(folder.join("zero.jpg"), "").unwrap();
     let (bad, zero, out) = (folder.join("text.png"), folder.join("zero.jpg"), folder.join("e.npy"));
-    let said = run(&["embed", "image", "-q", "-m", "pico", SAMPLES[0].0, text(&bad), "nowhere.png", text(&zero), SAMPLES[1].0, "-o", text(&out)]);
+    let said =
+        run(&["embed", "image", "-q", "-m", "pico", SAMPLES[0].0, text(&bad), "nowhere.png", text(&zero), SAMPLES[1].0, "-o", text(&out)]);
     assert_eq!(said.code, 1);
     assert_eq!(read_npy(&std::fs::read(&out).unwrap()).0, "(2, 96,)");
     let lines: Vec<&str> = said.err.lines().filter(|l| l.starts_with("clip-wgpu: ")).collect();
@@ -154,7 +159,10 @@ fn one_bad_picture_leaves_the_others_written() {
     assert!(lines[2].ends_with("zero.jpg: expected a picture, found an empty file"), "{}", lines[2]);
     let said = run(&["classify", "-q", "-m", "pico", SAMPLES[0].0, text(&bad), "-l", "blue square", "-l", "red ring", "--json"]);
     let document = said.json_whatever_the_code();
-    assert_eq!((said.code, document["images"].as_array().unwrap().len(), document["failed"][0]["input"].as_str()), (1, 1, Some(text(&bad))));
+    assert_eq!(
+        (said.code, document["images"].as_array().unwrap().len(), document["failed"][0]["input"].as_str()),
+        (1, 1, Some(text(&bad)))
+    );
 }
 
 #[test]
@@ -182,7 +190,10 @@ fn tokenize_prints_ids_pieces_and_what_is_cut() {
     let said = run(&["tokenize", "a photo of a dog", "--json"]).json();
     let first = &said["texts"][0];
     assert_eq!(first["ids"], serde_json::json!([49406, 320, 1125, 539, 320, 1929, 49407]));
-    assert_eq!((&first["pieces"][5], &first["used"], &first["limit"], &first["truncated"]), (&"dog</w>".into(), &7.into(), &77.into(), &false.into()));
+    assert_eq!(
+        (&first["pieces"][5], &first["used"], &first["limit"], &first["truncated"]),
+        (&"dog</w>".into(), &7.into(), &77.into(), &false.into())
+    );
     let long = "dog ".repeat(90);
     let said = run(&["tokenize", &long]);
     assert!(said.code == 0 && said.out.contains("92/77 tokens, truncated"), "{}", said.out);
@@ -229,7 +240,8 @@ fn model_info_and_verify() {
 #[test]
 fn bench_has_a_line_per_tower_and_batch() {
     let said = run(&["bench", "-m", "pico", "--seconds", "0.05", "--json"]).json();
-    let lines: Vec<(String, u64)> = said["lines"].as_array().unwrap().iter().map(|l| (l["tower"].as_str().unwrap().into(), l["batch"].as_u64().unwrap())).collect();
+    let lines: Vec<(String, u64)> =
+        said["lines"].as_array().unwrap().iter().map(|l| (l["tower"].as_str().unwrap().into(), l["batch"].as_u64().unwrap())).collect();
     assert_eq!(lines, ["image", "text"].iter().flat_map(|t| [1, 8, 32].map(|b| (t.to_string(), b))).collect::<Vec<_>>());
     for line in said["lines"].as_array().unwrap() {
         assert!(line["p10_ms"].as_f64() <= line["median_ms"].as_f64() && line["median_ms"].as_f64() <= line["p90_ms"].as_f64());
@@ -239,8 +251,17 @@ fn bench_has_a_line_per_tower_and_batch() {
 
 #[test]
 fn every_command_has_examples() {
-    for command in [&["--help"][..], &["classify", "--help"], &["embed", "--help"], &["compare", "--help"], &["tokenize", "--help"],
-        &["preprocess", "--help"], &["model", "--help"], &["device", "--help"], &["bench", "--help"]] {
+    for command in [
+        &["--help"][..],
+        &["classify", "--help"],
+        &["embed", "--help"],
+        &["compare", "--help"],
+        &["tokenize", "--help"],
+        &["preprocess", "--help"],
+        &["model", "--help"],
+        &["device", "--help"],
+        &["bench", "--help"],
+    ] {
         let said = finish(std::process::Command::new(env!("CARGO_BIN_EXE_clip-wgpu")).args(command), b"");
         assert!(said.code == 0 && said.out.contains("Examples:") && said.out.contains("--model <NAME|DIR>"), "{command:?}: {}", said.out);
     }

@@ -1,4 +1,5 @@
 //! Bad input: one readable line that names the thing, and the right exit code.
+#![allow(clippy::unwrap_used)] // a test that fails may panic
 
 #[path = "common/command.rs"]
 mod command;
@@ -74,7 +75,12 @@ fn damaged_safetensors_files() {
 
 #[test]
 fn headers_that_lie_about_offsets() {
-    for (test, offsets) in [("lie-long", json!([0, 1_000_000_000])), ("lie-overlap", json!([4, 8])), ("lie-back", json!([400, 4])), ("lie-huge", json!([0, u64::MAX]))] {
+    for (test, offsets) in [
+        ("lie-long", json!([0, 1_000_000_000])),
+        ("lie-overlap", json!([4, 8])),
+        ("lie-back", json!([400, 4])),
+        ("lie-huge", json!([0, u64::MAX])),
+    ] {
         let folder = model(test);
         edit_header(&folder, |header| header["logit_scale"]["data_offsets"] = offsets.clone());
         let said = embed(&folder);
@@ -98,16 +104,25 @@ fn every_wrong_tensor_is_listed_at_once() {
     });
     let said = embed(&folder);
     assert_eq!(said.code, 1);
-    for part in ["model.safetensors: 3 problems", "tensor `vision_model.post_layernorm.weight`: expected [", "tensor `visual_projection.weight` is missing: expected [",
-        "tensor `visual_projection.wait` is not of this architecture"] {
+    for part in [
+        "model.safetensors: 3 problems",
+        "tensor `vision_model.post_layernorm.weight`: expected [",
+        "tensor `visual_projection.weight` is missing: expected [",
+        "tensor `visual_projection.wait` is not of this architecture",
+    ] {
         assert!(said.err.contains(part), "expected `{part}` in {}", said.err);
     }
 }
 
 #[test]
 fn configurations_that_say_something_else() {
-    let cases: [(&str, fn(&mut Value), &str); 5] = [
-        ("act", |c| c["vision_config"]["hidden_act"] = "relu".into(), "`vision_config.hidden_act`: expected quick_gelu, gelu, gelu_new or gelu_pytorch_tanh, found \"relu\""),
+    type Case = (&'static str, fn(&mut Value), &'static str);
+    let cases: [Case; 5] = [
+        (
+            "act",
+            |c| c["vision_config"]["hidden_act"] = "relu".into(),
+            "`vision_config.hidden_act`: expected quick_gelu, gelu, gelu_new or gelu_pytorch_tanh, found \"relu\"",
+        ),
         ("type", |c| c["model_type"] = "bert".into(), "`model_type`: expected \"clip\", found \"bert\""),
         ("heads", |c| c["text_config"]["num_attention_heads"] = 7.into(), "does not divide into 7 heads"),
         ("zero", |c| c["vision_config"]["patch_size"] = 0.into(), "`vision_config.patch_size`: expected a positive whole number, found 0"),
@@ -138,7 +153,8 @@ fn pictures_that_are_none() {
         said.fails(1, &[text(&path), message]);
     }
     run(&["classify", "-q", "-m", "pico", "nowhere.png", "-l", "star"]).fails(1, &["nowhere.png: No such file"]);
-    run(&["compare", "-q", "-m", "pico", "nowhere.png", "star"]).fails(2, &["nowhere.png: no such file (text:nowhere.png would take it as a text)"]);
+    run(&["compare", "-q", "-m", "pico", "nowhere.png", "star"])
+        .fails(2, &["nowhere.png: no such file (text:nowhere.png would take it as a text)"]);
 }
 
 /// A PNG whose header claims `width` × `height`, with a right checksum.
@@ -158,28 +174,43 @@ fn labels_that_cannot_be_used() {
     classify(&["-l", "star", "-l", "ring", "-l", "star"]).fails(2, &["label `star` is given twice"]);
     classify(&["-l", "star", "-t", "a photo"]).fails(2, &["expected a template with {}", "found `a photo`"]);
     classify(&["--labels-file", "nowhere.txt"]).fails(1, &["nowhere.txt: No such file"]);
-    run_with_input(&["classify", "-q", "-m", "pico", SAMPLE, "--labels-file", "-"], b"star\n\xff\xfe\n").fails(1, &["standard input: line 2 is not valid UTF-8"]);
-    run_with_input(&["embed", "text", "-q", "-m", "pico", "--texts-file", "-"], b"\xc3(").fails(1, &["standard input: line 1 is not valid UTF-8"]);
+    run_with_input(&["classify", "-q", "-m", "pico", SAMPLE, "--labels-file", "-"], b"star\n\xff\xfe\n")
+        .fails(1, &["standard input: line 2 is not valid UTF-8"]);
+    run_with_input(&["embed", "text", "-q", "-m", "pico", "--texts-file", "-"], b"\xc3(")
+        .fails(1, &["standard input: line 1 is not valid UTF-8"]);
 }
 
 #[test]
 fn wrong_usage_is_two() {
-    for arguments in [&["classify"][..], &["--device", "tpu", "device"], &["device", "--batch", "0"], &["embed", "sound", "x"], &["device", "--dtype", "q3"]] {
+    for arguments in [
+        &["classify"][..],
+        &["--device", "tpu", "device"],
+        &["device", "--batch", "0"],
+        &["embed", "sound", "x"],
+        &["device", "--dtype", "q3"],
+    ] {
         assert_eq!(run(arguments).code, 2, "{arguments:?}");
     }
-    run(&["embed", "text", "-q", "-m", "pico", "star", "-o", "e.txt"]).fails(2, &["e.txt: expected a name that ends in .npy, .safetensors or .jsonl"]);
+    run(&["embed", "text", "-q", "-m", "pico", "star", "-o", "e.txt"])
+        .fails(2, &["e.txt: expected a name that ends in .npy, .safetensors or .jsonl"]);
     run(&["embed", "text", "-q", "-m", "pico"]).fails(2, &["expected at least one text"]);
     run(&["embed", "image", "-q", "-m", "pico", text(&scratch("empty-folder"))]).fails(2, &["expected pictures, found none"]);
 }
 
 #[test]
 fn no_gpu_at_all() {
-    let without = |arguments: &[&str]| finish(start(arguments).env("VK_DRIVER_FILES", "/dev/null").env("VK_ICD_FILENAMES", "/dev/null"), b"");
+    let without =
+        |arguments: &[&str]| finish(start(arguments).env("VK_DRIVER_FILES", "/dev/null").env("VK_ICD_FILENAMES", "/dev/null"), b"");
     let said = without(&["embed", "text", "-m", "tests/golden/hf_quick", "--device", "gpu", "star"]);
     said.fails(1, &["expected an adapter for `gpu`, found no GPU: install its Vulkan driver, or use the device cpu"]);
     let said = without(&["classify", "-m", "pico", SAMPLE, "-l", "red circle", "-l", "star", "--device", "auto"]);
     assert!(said.code == 0 && said.out.contains("red circle"), "{}", said.err);
-    assert_eq!(said.err.lines().filter(|l| l.contains("no hardware GPU found") && l.contains("running on the CPU")).count(), 1, "{}", said.err);
+    assert_eq!(
+        said.err.lines().filter(|l| l.contains("no hardware GPU found") && l.contains("running on the CPU")).count(),
+        1,
+        "{}",
+        said.err
+    );
     let adapters = without(&["device", "--json"]).json();
     assert_eq!((adapters["adapters"].as_array().unwrap().len(), &adapters["cpu"]["auto"]), (0, &true.into()));
 }
@@ -200,7 +231,8 @@ fn values_that_no_dtype_holds_and_numbers_that_are_none() {
     let at = data + header["visual_projection.weight"]["data_offsets"][0].as_u64().unwrap() as usize;
     bytes[at..at + 4].copy_from_slice(&1e6f32.to_le_bytes());
     std::fs::write(&path, &bytes).unwrap();
-    run(&["embed", "image", "-q", "-m", text(&folder), SAMPLE, "--dtype", "f16"]).fails(1, &["`visual.proj`: expected values that F16 can hold, found 1000000: use another dtype"]);
+    run(&["embed", "image", "-q", "-m", text(&folder), SAMPLE, "--dtype", "f16"])
+        .fails(1, &["`visual.proj`: expected values that F16 can hold, found 1000000: use another dtype"]);
     bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
     std::fs::write(&path, &bytes).unwrap();
     embed(&folder).fails(1, &["the embedding of row 0 is not finite"]);

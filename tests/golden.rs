@@ -1,4 +1,5 @@
 //! Tiny CLIPs against PyTorch, at every intermediate (`scripts/reference/golden.py` makes the references).
+#![allow(clippy::unwrap_used)] // a test that fails may panic
 
 mod common;
 
@@ -26,11 +27,15 @@ struct Expected {
 fn expected(model: &str) -> Expected {
     let bytes = std::fs::read(folder(model).join("expected.safetensors")).expect("run scripts/reference/golden.py");
     let file = SafeTensors::deserialize(&bytes).unwrap();
-    let whole = |name: &str| file.tensor(name).unwrap().data().chunks(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as u32).collect::<Vec<_>>();
+    let whole = |name: &str| {
+        file.tensor(name).unwrap().data().chunks(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as u32).collect::<Vec<_>>()
+    };
     let context = file.tensor("ids").unwrap().shape()[1];
     let floats = file.iter().filter(|(name, _)| !matches!(*name, "ids" | "eot"));
     Expected {
-        floats: floats.map(|(name, t)| (name.into(), t.data().chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect())).collect(),
+        floats: floats
+            .map(|(name, t)| (name.into(), t.data().chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()))
+            .collect(),
         ids: whole("ids").chunks(context).map(<[u32]>::to_vec).collect(),
         eot: whole("eot"),
     }
@@ -72,11 +77,14 @@ fn check_on(executor: &Executor, model: &str, bound: f64) {
     let tokens = clip.vision.runner.capacity().tokens;
     let (lengths, class) = (vec![tokens as u32; images], vec![0; images]);
     let ends = &clip.vision.ends;
-    let pixels = [(ends.input, Data::F32(&want.floats["pixels"])), (ends.lengths, Data::U32(&lengths)), (ends.pooled_at, Data::U32(&class))];
+    let pixels =
+        [(ends.input, Data::F32(&want.floats["pixels"])), (ends.lengths, Data::U32(&lengths)), (ends.pooled_at, Data::U32(&class))];
     let vision_size = Size { batch: images, tokens };
 
     let mut worst = (0.0, String::new());
-    for (tower, inputs, size, prefix) in [(&clip.vision, &pixels, vision_size, "vision."), (&clip.text, &inputs.of(&clip.text.ends), text_size, "text.")] {
+    for (tower, inputs, size, prefix) in
+        [(&clip.vision, &pixels, vision_size, "vision."), (&clip.text, &inputs.of(&clip.text.ends), text_size, "text.")]
+    {
         let names: Vec<&&str> = names.iter().filter(|n| n.starts_with(prefix)).collect();
         let values: Vec<Value> = names.iter().map(|name| tower.graph.find(name).unwrap_or_else(|| panic!("no value `{name}`"))).collect();
         let found = pollster::block_on(tower.runner.run_and_read(inputs, size, &values)).unwrap();
@@ -144,7 +152,9 @@ fn planted_activations() {
 fn planted_activations_on(executor: &Executor) {
     let want = expected("hf_planted");
     let clip = load(executor, "hf_planted", StoredAs::Auto, &[]);
-    let (image, text) = pollster::block_on(async { (clip.encode_pixels(&want.floats["pixels"]).await.unwrap(), clip.encode_ids(&want.ids).await.unwrap()) });
+    let (image, text) = pollster::block_on(async {
+        (clip.encode_pixels(&want.floats["pixels"]).await.unwrap(), clip.encode_ids(&want.ids).await.unwrap())
+    });
     for (name, got) in [("vision.embedding", image.data), ("text.embedding", text.data)] {
         let (ours, theirs) = (deviation(&got, &want.floats[name]), deviation(&want.floats[&format!("f32.{name}")], &want.floats[name]));
         println!("planted {name}: ours {ours:.1e}, PyTorch's f32 {theirs:.1e}");

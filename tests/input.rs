@@ -1,4 +1,5 @@
 //! Token ids against transformers and open_clip, and what bad pictures get. No Python, no GPU.
+#![allow(clippy::unwrap_used)] // a test that fails may panic
 
 use clip_wgpu::{Image, Tokenizer};
 use serde::Deserialize;

@@ -1,11 +1,12 @@
 //! The whole session on wgpu's noop back end: layouts, usages and limits are checked with no driver at all.
+#![allow(clippy::unwrap_used)] // a test that fails may panic
 
 use std::path::Path;
 
+use clip_wgpu::clip::ModelFiles;
 use clip_wgpu::gpu::{self, Gpu};
 use clip_wgpu::weights::Format;
 use clip_wgpu::weights::load::StoredAs;
-use clip_wgpu::clip::ModelFiles;
 use clip_wgpu::{Clip, Options};
 
 async fn load(gpu: &Gpu, model: &str, options: &Options) -> Clip {

@@ -1,4 +1,5 @@
 //! Every kernel against its plain-Rust reference, over hard shapes and seeded random ones.
+#![allow(clippy::unwrap_used)] // a test that fails may panic
 
 mod common;
 
@@ -75,7 +76,10 @@ fn layer_norm_over_widths_and_statistics() {
         for width in [1, 3, 60, 64, 257, 768] {
             // A deviation of 5e-3 has a variance near eps.
             for (mean, deviation) in [(0.0, 1.0), (0.0, 5e-3), (100.0, 1.0), (1e4, 1.0)] {
-                check(&format!("layer_norm [{rows}, {width}] mean {mean} ± {deviation}"), &layer_norm(&mut r, rows, width, mean, deviation));
+                check(
+                    &format!("layer_norm [{rows}, {width}] mean {mean} ± {deviation}"),
+                    &layer_norm(&mut r, rows, width, mean, deviation),
+                );
             }
         }
     }
@@ -91,7 +95,13 @@ fn normalize(r: &mut Random, rows: usize, width: usize, scale: f32) -> Case {
     let mut g = Graph::default();
     let x = g.input("x", Rows::Items, width, Kind::F32);
     let output = g.push("y", Normalize, &[x]).unwrap();
-    Case { graph: Arc::new(g), output, data: vec![(x, r.many(rows * width, scale))], format: Format::F32, size: Size { batch: rows, tokens: 1 } }
+    Case {
+        graph: Arc::new(g),
+        output,
+        data: vec![(x, r.many(rows * width, scale))],
+        format: Format::F32,
+        size: Size { batch: rows, tokens: 1 },
+    }
 }
 
 #[test]
@@ -144,7 +154,12 @@ fn patch_embed_over_sizes() {
             let x = g.input("pixels", Rows::Items, 3 * size * size, Kind::F32);
             let (w, c, p) = (g.weight("w", n, 3 * patch * patch), g.weight("c", 1, n), g.weight("p", op.tokens(), n));
             let output = g.push("y", op, &[x, w, c, p]).unwrap();
-            let data = vec![(x, r.many(3 * 3 * size * size, 2.0)), (w, r.many(n * 3 * patch * patch, 0.1)), (c, r.many(n, 1.0)), (p, r.many(op.tokens() * n, 1.0))];
+            let data = vec![
+                (x, r.many(3 * 3 * size * size, 2.0)),
+                (w, r.many(n * 3 * patch * patch, 0.1)),
+                (c, r.many(n, 1.0)),
+                (p, r.many(op.tokens() * n, 1.0)),
+            ];
             let case = Case { graph: Arc::new(g), output, data, format, size: Size { batch: 3, tokens: op.tokens() } };
             check(&format!("{op:?} → {n} {format:?}"), &case);
         }
@@ -161,7 +176,11 @@ fn token_embed_pool_and_scores() {
             let ids = g.input("ids", Rows::Tokens, 1, Kind::U32);
             let (table, p) = (g.weight("table", 200, width), g.weight("p", 77, width));
             let output = g.push("y", TokenEmbed, &[ids, table, p]).unwrap();
-            let data = vec![(ids, (0..5 * tokens).map(|_| r.below(200) as f32).collect()), (table, r.many(200 * width, 1.0)), (p, r.many(77 * width, 1.0))];
+            let data = vec![
+                (ids, (0..5 * tokens).map(|_| r.below(200) as f32).collect()),
+                (table, r.many(200 * width, 1.0)),
+                (p, r.many(77 * width, 1.0)),
+            ];
             check(&format!("token_embed {tokens} × {width} {format:?}"), &Case { graph: Arc::new(g), output, data, format, size });
         }
         let mut g = Graph::default();
@@ -183,6 +202,9 @@ fn token_embed_pool_and_scores() {
         let w = g.weight("texts", texts, embed);
         let output = g.push("y", Scores { scale: 100.0, bias: -10.0 }, &[x, w]).unwrap();
         let data = vec![(x, r.many(images * embed, 0.1)), (w, r.many(texts * embed, 0.1))];
-        check(&format!("scores {images} × {texts} × {embed}"), &Case { graph: Arc::new(g), output, data, format: Format::F32, size: Size { batch: images, tokens: 1 } });
+        check(
+            &format!("scores {images} × {texts} × {embed}"),
+            &Case { graph: Arc::new(g), output, data, format: Format::F32, size: Size { batch: images, tokens: 1 } },
+        );
     }
 }

@@ -1,4 +1,5 @@
 //! The planner, and the exact promises about real models' graphs. No GPU.
+#![allow(clippy::unwrap_used)] // a test that fails may panic
 
 mod common;
 
@@ -49,7 +50,10 @@ fn no_two_live_values_share_a_slot() {
         let last_read = |v: Value| if v == kept { g.nodes.len() } else { g.nodes.iter().rposition(|n| n.inputs.contains(&v)).unwrap_or(0) };
         for (i, a) in g.nodes.iter().enumerate() {
             for input in &a.inputs {
-                assert!(plan.slot_of[input.0].is_none() || plan.slot_of[input.0] != plan.slot_of[a.output.0], "an output in its input's slot");
+                assert!(
+                    plan.slot_of[input.0].is_none() || plan.slot_of[input.0] != plan.slot_of[a.output.0],
+                    "an output in its input's slot"
+                );
             }
             for b in &g.nodes[i + 1..] {
                 let made = g.nodes.iter().position(|n| n.output == b.output).unwrap();

@@ -1,4 +1,5 @@
 //! Every shader, joined with every storage format, through naga with core capabilities only, and out as SPIR-V, MSL and HLSL.
+#![allow(clippy::unwrap_used)] // a test that fails may panic
 
 use clip_wgpu::gpu::{parts, shader};
 use clip_wgpu::ops::{Act, Attention, LayerNorm, Linear, Normalize, Op, PatchEmbed, Pool, Scores, TokenEmbed};
@@ -36,14 +37,20 @@ fn every_joined_shader_passes_naga_and_comes_out_for_every_back_end() {
         let mut validator = Validator::new(ValidationFlags::all(), capabilities(format));
         let info = validator.validate(&module).unwrap_or_else(|e| panic!("{what}: {}", e.emit_to_string(&text)));
         let constants = op.constants().into_iter().map(|(n, v)| (n.to_string(), v)).collect();
-        let (module, _) = naga::back::pipeline_constants::process_overrides(&module, &info, Some((naga::ShaderStage::Compute, "main")), &constants)
-            .unwrap_or_else(|e| panic!("{what}: {e}"));
+        let (module, _) =
+            naga::back::pipeline_constants::process_overrides(&module, &info, Some((naga::ShaderStage::Compute, "main")), &constants)
+                .unwrap_or_else(|e| panic!("{what}: {e}"));
         let info = validator.validate(&module).unwrap_or_else(|e| panic!("{what}: {}", e.emit_to_string(&text)));
         within_default_limits(&what, &module);
 
         spv::write_vec(&module, &info, &spv::Options::default(), None).unwrap_or_else(|e| panic!("{what}: SPIR-V: {e}"));
-        msl::write_string(&module, &info, &msl::Options { fake_missing_bindings: true, ..Default::default() }, &msl::PipelineOptions::default())
-            .unwrap_or_else(|e| panic!("{what}: MSL: {e}"));
+        msl::write_string(
+            &module,
+            &info,
+            &msl::Options { fake_missing_bindings: true, ..Default::default() },
+            &msl::PipelineOptions::default(),
+        )
+        .unwrap_or_else(|e| panic!("{what}: MSL: {e}"));
         let mut out = String::new();
         let options = hlsl::Options { fake_missing_bindings: true, ..Default::default() };
         let pipeline = hlsl::PipelineOptions::default();
@@ -56,7 +63,11 @@ fn within_default_limits(what: &str, module: &naga::Module) {
     let invocations: u32 = module.entry_points[0].workgroup_size.iter().product();
     let mut layouter = naga::proc::Layouter::default();
     layouter.update(module.to_ctx()).unwrap();
-    let shared: u32 = module.global_variables.iter().filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup).map(|(_, v)| layouter[v.ty].size).sum();
+    let shared: u32 =
+        module.global_variables.iter().filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup).map(|(_, v)| layouter[v.ty].size).sum();
     let buffers = module.global_variables.iter().filter(|(_, v)| matches!(v.space, naga::AddressSpace::Storage { .. })).count();
-    assert!(invocations <= 256 && shared <= 16 << 10 && buffers <= 8, "{what}: {invocations} invocations, {shared} bytes, {buffers} buffers");
+    assert!(
+        invocations <= 256 && shared <= 16 << 10 && buffers <= 8,
+        "{what}: {invocations} invocations, {shared} bytes, {buffers} buffers"
+    );
 }

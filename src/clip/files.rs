@@ -49,7 +49,10 @@ impl ModelFiles {
         if has("open_clip_config.json") && has("open_clip_model.safetensors") {
             return Self::open_clip(folder);
         }
-        fail(&folder.display().to_string(), "expected config.json with model.safetensors, or open_clip_config.json with open_clip_model.safetensors")
+        fail(
+            &folder.display().to_string(),
+            "expected config.json with model.safetensors, or open_clip_config.json with open_clip_model.safetensors",
+        )
     }
 
     fn hugging_face(folder: &Path) -> Result<Self> {
@@ -67,7 +70,8 @@ impl ModelFiles {
     fn open_clip(folder: &Path) -> Result<Self> {
         let (json, file) = read(&folder.join("open_clip_config.json"))?;
         let config = Config::from_open_clip(&json, &file)?;
-        let value: Value = serde_json::from_str(&json).map_err(|e| Error::Config { file: file.clone(), message: format!("is no JSON: {e}") })?;
+        let value: Value =
+            serde_json::from_str(&json).map_err(|e| Error::Config { file: file.clone(), message: format!("is no JSON: {e}") })?;
         let preprocess = match value.get("preprocess_cfg") {
             Some(recipe) => Preprocess::from_open_clip(recipe, config.vision.size, &file)?,
             None => Preprocess::openai(config.vision.size),

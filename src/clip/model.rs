@@ -181,7 +181,10 @@ impl Clip {
             return Err(Error::Text(format!("expected 1 to {} ids, found {}", c.context, ids.len())));
         }
         if let Some(id) = ids.iter().find(|&&id| id as usize >= c.vocabulary) {
-            return Err(Error::Text(format!("expected ids below {} (the model's vocabulary), found {id}: is its tokenizer.json missing?", c.vocabulary)));
+            return Err(Error::Text(format!(
+                "expected ids below {} (the model's vocabulary), found {id}: is its tokenizer.json missing?",
+                c.vocabulary
+            )));
         }
         let greatest = ids.iter().max();
         let at = match c.pool {
@@ -228,7 +231,8 @@ struct Loader<'a, S> {
 impl<S: Source> Loader<'_, S> {
     async fn tower(&mut self, (graph, ends): (Graph, Ends), tokens: usize) -> Result<Tower> {
         let graph = Arc::new(graph);
-        let weights = load::load(self.executor, self.checkpoint, self.config.layout, &graph, self.options.stored, &mut self.progress).await?;
+        let weights =
+            load::load(self.executor, self.checkpoint, self.config.layout, &graph, self.options.stored, &mut self.progress).await?;
         let capacity = Size { batch: self.options.batch, tokens };
         let output = if self.options.normalize { ends.embedding } else { ends.projected };
         let kept: Vec<Value> = self.keep.iter().filter_map(|name| graph.find(name)).chain([output]).collect();

@@ -87,7 +87,8 @@ impl Gpu {
     pub async fn open(adapter: &wgpu::Adapter) -> Result<Self> {
         let descriptor = wgpu::DeviceDescriptor { label: Some("clip-wgpu"), required_limits: requirements(adapter), ..Default::default() };
         let name = adapter.get_info().name;
-        let (device, queue) = adapter.request_device(&descriptor).await.map_err(|e| Error::Device(format!("adapter `{name}` gave no device: {e}")))?;
+        let (device, queue) =
+            adapter.request_device(&descriptor).await.map_err(|e| Error::Device(format!("adapter `{name}` gave no device: {e}")))?;
         Ok(Self::from_device(adapter.get_info(), device, queue))
     }
 
@@ -95,7 +96,7 @@ impl Gpu {
     pub fn from_device(info: wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let limits = device.limits();
         let caps = Caps {
-            max_binding_bytes: limits.max_storage_buffer_binding_size as u64,
+            max_binding_bytes: limits.max_storage_buffer_binding_size,
             max_buffer_bytes: limits.max_buffer_size,
             software: info.device_type == wgpu::DeviceType::Cpu,
         };

@@ -53,7 +53,13 @@ pub(crate) fn check_input(desc: &Desc, data: Data<'_>, size: Size) -> Result<()>
     if kind == desc.kind && found == desc.rows(size) * desc.width {
         return Ok(());
     }
-    let message = format!("input `{}`: expected {} × {} values of {:?}, found {found} of {kind:?}", desc.name, desc.rows(size), desc.width, desc.kind);
+    let message = format!(
+        "input `{}`: expected {} × {} values of {:?}, found {found} of {kind:?}",
+        desc.name,
+        desc.rows(size),
+        desc.width,
+        desc.kind
+    );
     Err(Error::Shape { op: "session", message })
 }
 
@@ -100,10 +106,16 @@ impl Session {
             let weight = node.op.reads_weight().then(|| &weights[&node.inputs[1]]);
             let pipeline = gpu.pipeline(&*node.op, node.inputs.len(), weight.map_or(Format::F32, |w| w.format)).await?;
             for piece in 0..weight.map_or(1, |w| w.pieces.len()) {
-                let bound: Vec<&wgpu::Buffer> = node.inputs.iter().chain([&node.output]).enumerate().map(|(i, v)| {
-                    let of_weight = || &weights[v].pieces[if i == 1 { piece } else { 0 }].buffer;
-                    buffers[v.0].as_ref().unwrap_or_else(of_weight)
-                }).collect();
+                let bound: Vec<&wgpu::Buffer> = node
+                    .inputs
+                    .iter()
+                    .chain([&node.output])
+                    .enumerate()
+                    .map(|(i, v)| {
+                        let of_weight = || &weights[v].pieces[if i == 1 { piece } else { 0 }].buffer;
+                        buffers[v.0].as_ref().unwrap_or_else(of_weight)
+                    })
+                    .collect();
                 steps.push(Step {
                     node: at,
                     piece: weight.map_or((0, 0), |w| (w.pieces[piece].first, w.pieces[piece].rows)),
@@ -129,7 +141,19 @@ impl Session {
             return Err(Error::Device(error.to_string()));
         }
         let output = *kept.last().ok_or_else(|| Error::Argument("a session without an output".into()))?;
-        Ok(Self { gpu: gpu.clone(), graph, plan, capacity, buffers, steps, dims, dims_group, written: Mutex::default(), output, read_backs: Arc::default() })
+        Ok(Self {
+            gpu: gpu.clone(),
+            graph,
+            plan,
+            capacity,
+            buffers,
+            steps,
+            dims,
+            dims_group,
+            written: Mutex::default(),
+            output,
+            read_backs: Arc::default(),
+        })
     }
 
     /// Dispatches of one run.
@@ -167,11 +191,14 @@ impl Session {
         let scope = self.gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let staging: Vec<wgpu::Buffer> = read.iter().map(|v| self.read_back(*v)).collect();
         self.submit(inputs, size, read, &staging)?;
-        let maps: Vec<_> = staging.iter().map(|buffer| {
-            let (sender, receiver) = oneshot::channel();
-            buffer.slice(..).map_async(wgpu::MapMode::Read, move |result| drop(sender.send(result)));
-            receiver
-        }).collect();
+        let maps: Vec<_> = staging
+            .iter()
+            .map(|buffer| {
+                let (sender, receiver) = oneshot::channel();
+                buffer.slice(..).map_async(wgpu::MapMode::Read, move |result| drop(sender.send(result)));
+                receiver
+            })
+            .collect();
         self.gpu.wake();
         if let Some(error) = scope.pop().await {
             return Err(Error::Device(error.to_string()));
@@ -282,6 +309,7 @@ pub(crate) fn storage(gpu: &Gpu, label: &str, bytes: u64) -> wgpu::Buffer {
 }
 
 fn group(gpu: &Gpu, label: &str, layout: &wgpu::BindGroupLayout, buffers: &[&wgpu::Buffer]) -> wgpu::BindGroup {
-    let entries: Vec<_> = buffers.iter().enumerate().map(|(i, b)| wgpu::BindGroupEntry { binding: i as u32, resource: b.as_entire_binding() }).collect();
+    let entries: Vec<_> =
+        buffers.iter().enumerate().map(|(i, b)| wgpu::BindGroupEntry { binding: i as u32, resource: b.as_entire_binding() }).collect();
     gpu.device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some(label), layout, entries: &entries })
 }

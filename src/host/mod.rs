@@ -65,7 +65,8 @@ impl Default for Epilogue<'_> {
 
 /// One product into `y` `[rows, n]`.
 pub fn product(x: Matrix<'_>, w: GemmInputB<'_, f32>, epilogue: Epilogue<'_>, y: &mut [f32]) {
-    let options = GemmOptions { alpha: epilogue.alpha, beta: epilogue.beta, bias: epilogue.bias.map(BiasVector::Row), ..Default::default() };
+    let options =
+        GemmOptions { alpha: epilogue.alpha, beta: epilogue.beta, bias: epilogue.bias.map(BiasVector::Row), ..Default::default() };
     GemmExecutor::<f32>::new().gemm(y, GemmInputA::Unpacked(x), w, options).expect("the graph checked the operands' shapes");
 }
 

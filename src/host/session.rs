@@ -49,7 +49,8 @@ impl HostSession {
             return Err(Error::Shape { op: "session", message: format!("{size:?} is above the capacity {:?}", self.capacity) });
         }
         inputs.iter().try_for_each(|(value, data)| check_input(self.graph.desc(*value), *data, size))?;
-        let mut slots = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_else(|| vec![Vec::new(); self.plan.slot_bytes.len()]);
+        let mut slots =
+            self.free.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_else(|| vec![Vec::new(); self.plan.slot_bytes.len()]);
         for node in &self.graph.nodes {
             // An output never shares a slot with its node's inputs, so it can be taken out while they are read.
             let at = self.slot(node.output);

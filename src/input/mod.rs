@@ -4,6 +4,6 @@ mod image;
 mod preprocess;
 mod text;
 
-pub use self::image::Image;
+pub use self::image::{Image, MAX_PIXELS};
 pub use preprocess::{Filter, Preprocess, ResizeMode};
 pub use text::{Tokenizer, Tokens};

@@ -54,7 +54,8 @@ impl Preprocess {
     /// # Errors
     /// [`Error::Config`] that names the field, what was expected and what was found.
     pub fn from_hf(json: &str, file: &str) -> Result<Self> {
-        let config: Value = serde_json::from_str(json).map_err(|e| Error::Config { file: file.into(), message: format!("is no JSON: {e}") })?;
+        let config: Value =
+            serde_json::from_str(json).map_err(|e| Error::Config { file: file.into(), message: format!("is no JSON: {e}") })?;
         let f = Fields { file, config: &config };
         for key in ["do_resize", "do_normalize", "do_rescale", "do_convert_rgb"] {
             f.always(key)?;
@@ -87,7 +88,15 @@ impl Preprocess {
         if !crops && !square {
             return f.error("do_center_crop", "true, or a size of equal {height, width}", &Value::Bool(false));
         }
-        Ok(Self { size, resize, mode, filter, mean: f.channels("image_mean", OPENAI_MEAN)?, std: f.channels("image_std", OPENAI_STD)?, fill: 0 })
+        Ok(Self {
+            size,
+            resize,
+            mode,
+            filter,
+            mean: f.channels("image_mean", OPENAI_MEAN)?,
+            std: f.channels("image_std", OPENAI_STD)?,
+            fill: 0,
+        })
     }
 
     /// Reads `preprocess_cfg` of `open_clip_config.json` (`open_clip/transform.py`: `PreprocessCfg`).
@@ -113,7 +122,15 @@ impl Preprocess {
             Some((v, _)) => return f.error("interpolation", "bicubic or bilinear", v),
         };
         let fill = text("fill_color").and_then(Value::as_u64).unwrap_or(0) as u8;
-        Ok(Self { size: image_size, resize: image_size, mode, filter, mean: f.channels("mean", OPENAI_MEAN)?, std: f.channels("std", OPENAI_STD)?, fill })
+        Ok(Self {
+            size: image_size,
+            resize: image_size,
+            mode,
+            filter,
+            mean: f.channels("mean", OPENAI_MEAN)?,
+            std: f.channels("std", OPENAI_STD)?,
+            fill,
+        })
     }
 
     /// The pixels of `image`: `[3, size, size]`, (value / 255 − mean) / std.

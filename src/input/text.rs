@@ -93,10 +93,12 @@ fn clip() -> tokenizers::Result<tokenizers::Tokenizer> {
     let pieces = bytes.iter().cloned().chain(bytes.iter().map(|b| format!("{b}</w>"))).chain(merges.iter().map(|(a, b)| format!("{a}{b}")));
     let special = ["<|startoftext|>", "<|endoftext|>"].map(String::from);
     let vocab: tokenizers::models::bpe::Vocab = pieces.chain(special).zip(0..).collect();
-    let model = BPE::builder().vocab_and_merges(vocab, merges).end_of_word_suffix("</w>".into()).unk_token("<|endoftext|>".into()).build()?;
+    let model =
+        BPE::builder().vocab_and_merges(vocab, merges).end_of_word_suffix("</w>".into()).unk_token("<|endoftext|>".into()).build()?;
 
     let mut tokenizer = tokenizers::Tokenizer::new(model);
-    tokenizer.with_normalizer(Some(serde_json::from_value::<tokenizers::NormalizerWrapper>(json!({"type": "Sequence", "normalizers": [
+    tokenizer
+        .with_normalizer(Some(serde_json::from_value::<tokenizers::NormalizerWrapper>(json!({"type": "Sequence", "normalizers": [
         {"type": "NFC"}, {"type": "Replace", "pattern": {"Regex": "\\s+"}, "content": " "}, {"type": "Lowercase"}]}))?))?;
     tokenizer.with_pre_tokenizer(Some(serde_json::from_value::<tokenizers::PreTokenizerWrapper>(json!({"type": "Sequence", "pretokenizers": [
         {"type": "Split", "pattern": {"Regex": r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"}, "behavior": "Removed", "invert": true},

@@ -64,7 +64,10 @@ impl Op for Attention {
             return shape_error(self.name(), format!("expected heads of 1 to {MAX_HEAD}, found {}", self.head));
         }
         if q.rows != Rows::Tokens || kv.rows != Rows::Tokens || q.width != 3 * width || kv.width != 3 * width {
-            return shape_error(self.name(), format!("`{}` is {}, but {} heads of {} take [batch, tokens, {}]", q.name, q.shape(), self.heads, self.head, 3 * width));
+            return shape_error(
+                self.name(),
+                format!("`{}` is {}, but {} heads of {} take [batch, tokens, {}]", q.name, q.shape(), self.heads, self.head, 3 * width),
+            );
         }
         if lengths.rows != Rows::Items || lengths.kind != Kind::U32 {
             return shape_error(self.name(), format!("`{}` is {}, but lengths are [batch] u32", lengths.name, lengths.shape()));

@@ -55,7 +55,11 @@ impl Op for LayerNorm {
             let rest = Sum::new(y).dispatch() / width as f32;
             let var = SumSquareSub::new(y, rest).dispatch() / width as f32;
             let scale = 1.0 / (var + self.eps).sqrt();
-            Normalize::new_mut(y, NormalizeOptions { pre_scale_bias: rest, scale, element_scale: Some(gain), bias: 0.0, element_bias: Some(bias) }).dispatch();
+            Normalize::new_mut(
+                y,
+                NormalizeOptions { pre_scale_bias: rest, scale, element_scale: Some(gain), bias: 0.0, element_bias: Some(bias) },
+            )
+            .dispatch();
         });
     }
 

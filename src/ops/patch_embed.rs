@@ -51,7 +51,10 @@ impl Op for PatchEmbed {
         let [x, w, c, p] = inputs else { return shape_error(self.name(), "takes x, w, c, p".into()) };
         let Rows::Fixed(n) = w.rows else { return shape_error(self.name(), format!("`{}` is no weight", w.name)) };
         if x.rows != Rows::Items || x.width != 3 * self.size * self.size {
-            return shape_error(self.name(), format!("`{}` is {}, but the pixels are [batch, 3 · {} · {}]", x.name, x.shape(), self.size, self.size));
+            return shape_error(
+                self.name(),
+                format!("`{}` is {}, but the pixels are [batch, 3 · {} · {}]", x.name, x.shape(), self.size, self.size),
+            );
         }
         expect_fixed(self.name(), w, n, 3 * self.patch * self.patch)?;
         expect_fixed(self.name(), c, 1, n)?;
@@ -73,7 +76,13 @@ impl Op for PatchEmbed {
 
     fn dispatch(&self, call: &Call) -> (Dims, [u32; 3]) {
         let w = call.inputs[1];
-        let dims = Dims { k: w.stride() as u32, width: w.width as u32, size: self.size as u32, x_stride: call.inputs[0].stride() as u32, ..call.dims() };
+        let dims = Dims {
+            k: w.stride() as u32,
+            width: w.width as u32,
+            size: self.size as u32,
+            x_stride: call.inputs[0].stride() as u32,
+            ..call.dims()
+        };
         (dims, product_grid(&dims))
     }
 

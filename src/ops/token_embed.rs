@@ -26,8 +26,13 @@ impl Op for TokenEmbed {
 
     fn output(&self, inputs: &[&Desc]) -> Result<(Rows, usize)> {
         match inputs {
-            [ids, table, p] if ids.rows == Rows::Tokens && ids.kind == Kind::U32 && table.width == p.width => Ok((Rows::Tokens, table.width)),
-            [_, table, p] => shape_error(self.name(), format!("table `{}` is {}, but positions `{}` are {}", table.name, table.shape(), p.name, p.shape())),
+            [ids, table, p] if ids.rows == Rows::Tokens && ids.kind == Kind::U32 && table.width == p.width => {
+                Ok((Rows::Tokens, table.width))
+            }
+            [_, table, p] => shape_error(
+                self.name(),
+                format!("table `{}` is {}, but positions `{}` are {}", table.name, table.shape(), p.name, p.shape()),
+            ),
             _ => shape_error(self.name(), "takes ids, table, p".into()),
         }
     }

@@ -104,7 +104,10 @@ async fn read_header(file: usize, source: &impl Source) -> Result<Vec<(String, T
     for (name, info) in metadata.tensors() {
         let (from, to) = info.data_offsets;
         if data + to as u64 > source.len() {
-            return problem(source, format!("is cut short: tensor `{name}` ends at byte {}, but the file has {}", data + to as u64, source.len()));
+            return problem(
+                source,
+                format!("is cut short: tensor `{name}` ends at byte {}, but the file has {}", data + to as u64, source.len()),
+            );
         }
         let bytes = info.shape.iter().try_fold(info.dtype.bitsize(), |a, &b| a.checked_mul(b)).map(|bits| bits.div_ceil(8));
         if to.checked_sub(from) != bytes {

@@ -73,7 +73,13 @@ fn in_block(tower: &str, rest: &str) -> Vec<String> {
     if let Some(leaf) = rest.strip_prefix("attn.in_proj_") {
         return ["q", "k", "v"].map(|x| at(format!("self_attn.{x}_proj.{leaf}"))).into();
     }
-    let renamed = [("ln_1", "layer_norm1"), ("ln_2", "layer_norm2"), ("attn.out_proj", "self_attn.out_proj"), ("mlp.c_fc", "mlp.fc1"), ("mlp.c_proj", "mlp.fc2")];
+    let renamed = [
+        ("ln_1", "layer_norm1"),
+        ("ln_2", "layer_norm2"),
+        ("attn.out_proj", "self_attn.out_proj"),
+        ("mlp.c_fc", "mlp.fc1"),
+        ("mlp.c_proj", "mlp.fc2"),
+    ];
     let found = renamed.iter().find_map(|(ours, theirs)| Some(at(format!("{theirs}{}", rest.strip_prefix(ours)?))));
     vec![found.unwrap_or_else(|| at(rest.into()))]
 }

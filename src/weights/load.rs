@@ -6,8 +6,8 @@ use safetensors::Dtype;
 
 use super::checkpoint::{Checkpoint, Tensor};
 use super::layout::{self, LOGIT_SCALE, Recipe};
-use super::source::Source;
 use super::sink::{Filled, Sink, Use};
+use super::source::Source;
 use super::{DeviceWeights, Format};
 use crate::clip::ZEROS;
 use crate::clip::config::Layout;
@@ -44,7 +44,7 @@ pub fn check<S: Source>(checkpoint: &Checkpoint<S>, layout: Layout, graphs: &[&G
         for name in recipe.tensors() {
             let expected = tensor_shape(desc, &recipe);
             let found = checkpoint.tensors.get(name);
-            if !found.is_some_and(|t| flattened(&t.shape, expected.len()) == expected) {
+            if found.is_none_or(|t| flattened(&t.shape, expected.len()) != expected) {
                 problems.push(mismatch(name, &expected, found));
             }
             known.insert(name.clone());

@@ -11,10 +11,12 @@ use clip_wgpu::weights::{DeviceWeight, DeviceWeights, Format};
 /// The machine's best adapter, opened once for all tests; none is a failure in CI and said aloud elsewhere.
 pub fn gpu() -> Option<Gpu> {
     static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
-    let open = || pollster::block_on(async {
-        let adapter = gpu::adapters().await.into_iter().next()?;
-        Some(Gpu::open(&adapter).await.expect("the adapter gives a device"))
-    });
+    let open = || {
+        pollster::block_on(async {
+            let adapter = gpu::adapters().await.into_iter().next()?;
+            Some(Gpu::open(&adapter).await.expect("the adapter gives a device"))
+        })
+    };
     let gpu = GPU.get_or_init(open).clone();
     if gpu.is_none() {
         assert!(std::env::var_os("CI").is_none(), "no adapter: CI must have one (scripts/test installs lavapipe)");
@@ -82,7 +84,10 @@ impl Case {
             }
         }
         let whole: Vec<(Value, Vec<u32>)> = self.data.iter().map(|(v, d)| (*v, d.iter().map(|&x| x as u32).collect())).collect();
-        let inputs: Vec<(Value, Data)> = self.data.iter().zip(&whole)
+        let inputs: Vec<(Value, Data)> = self
+            .data
+            .iter()
+            .zip(&whole)
             .filter(|((v, _), _)| self.graph.origins[v.0] == Origin::Input)
             .map(|((v, f), (_, u))| (*v, if self.graph.desc(*v).kind == Kind::U32 { Data::U32(u) } else { Data::F32(f) }))
             .collect();

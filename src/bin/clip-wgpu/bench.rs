@@ -61,7 +61,10 @@ impl Bench {
                 let (median, p10, p90) = (times.at(0.5), times.at(0.1), times.at(0.9));
                 let rate = 1000.0 * batch as f64 / median;
                 if !g.json {
-                    say(&format!("{tower:5}  batch {batch:>3}  {median:>9.2} ms  (p10 {p10:.2}, p90 {p90:.2}, {} runs)  {rate:>8.1} {tower}s/s  first run {first_ms:.0} ms", times.0.len()))?;
+                    say(&format!(
+                        "{tower:5}  batch {batch:>3}  {median:>9.2} ms  (p10 {p10:.2}, p90 {p90:.2}, {} runs)  {rate:>8.1} {tower}s/s  first run {first_ms:.0} ms",
+                        times.0.len()
+                    ))?;
                 }
                 lines.push(json!({"tower": tower, "batch": batch, "median_ms": median, "p10_ms": p10, "p90_ms": p90, "runs": times.0.len(), "per_second": rate, "first_run_ms": first_ms}));
             }
@@ -86,7 +89,9 @@ impl Bench {
             clip_wgpu::clip::config::TextPool::Argmax => c.text.vocabulary as u32 - 1,
         };
         let tokens = self.tokens.unwrap_or(c.text.context).clamp(2, c.text.context);
-        let ids: Vec<Vec<u32>> = (0..batch).map(|b| (1..tokens).map(|t| ((b * 31 + t * 17) % (end as usize).min(c.text.vocabulary)) as u32).chain([end]).collect()).collect();
+        let ids: Vec<Vec<u32>> = (0..batch)
+            .map(|b| (1..tokens).map(|t| ((b * 31 + t * 17) % (end as usize).min(c.text.vocabulary)) as u32).chain([end]).collect())
+            .collect();
         Box::new(move || pollster::block_on(clip.encode_ids(&ids)).map(drop))
     }
 

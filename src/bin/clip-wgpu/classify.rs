@@ -78,8 +78,12 @@ impl Classify {
         let classifier = pollster::block_on(clip.classifier(&labels, &self.templates))?;
         let encoded = inputs::encode(g, &clip, &pictures)?;
         let scores = pollster::block_on(classifier.scores(&encoded.embeddings(clip.config.embed), self.score.score()))?;
-        let rows: Vec<(&String, Vec<(&str, f32)>)> =
-            encoded.names.iter().zip(scores.chunks(classifier.labels.len())).map(|(name, row)| (name, self.shown(&classifier, row))).collect();
+        let rows: Vec<(&String, Vec<(&str, f32)>)> = encoded
+            .names
+            .iter()
+            .zip(scores.chunks(classifier.labels.len()))
+            .map(|(name, row)| (name, self.shown(&classifier, row)))
+            .collect();
         if g.json {
             self.print_json(g, &clip, &rows, &encoded.failed)?;
         } else {
@@ -106,9 +110,12 @@ impl Classify {
     }
 
     fn print_json(&self, g: &Globals, clip: &Clip, rows: &[(&String, Vec<(&str, f32)>)], failed: &[(String, String)]) -> Result<()> {
-        let labels = |labels: &[(&str, f32)]| labels.iter().map(|(label, score)| json!({"label": label, "score": score})).collect::<Vec<_>>();
+        let labels =
+            |labels: &[(&str, f32)]| labels.iter().map(|(label, score)| json!({"label": label, "score": score})).collect::<Vec<_>>();
         let images: Vec<_> = rows.iter().map(|(name, row)| json!({"input": name, "labels": labels(row)})).collect();
         let score = self.score.to_possible_value().map(|v| v.get_name().to_string());
-        say_json(&json!({"model": g.model()?, "device": clip.executor.name(), "score": score, "images": images, "failed": failed_json(failed)}))
+        say_json(
+            &json!({"model": g.model()?, "device": clip.executor.name(), "score": score, "images": images, "failed": failed_json(failed)}),
+        )
     }
 }

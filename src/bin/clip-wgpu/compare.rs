@@ -31,7 +31,9 @@ impl Compare {
         let [a, b] = [sides[0].embed(g, &clip, self.strict)?, sides[1].embed(g, &clip, self.strict)?];
         let cosine: f64 = a.iter().zip(&b).map(|(a, b)| *a as f64 * *b as f64).sum();
         match g.json {
-            true => say_json(&json!({"model": g.model()?, "device": clip.executor.name(), "a": sides[0].json(), "b": sides[1].json(), "cosine": cosine}))?,
+            true => say_json(
+                &json!({"model": g.model()?, "device": clip.executor.name(), "a": sides[0].json(), "b": sides[1].json(), "cosine": cosine}),
+            )?,
             false => say(&format!("{cosine:.4}"))?,
         }
         Ok(Outcome::Done)
@@ -51,10 +53,13 @@ impl Side {
         if let Some(path) = argument.strip_prefix("image:") {
             return Ok(Side::Image(path.into()));
         }
-        let looks_like_a_file = argument.rsplit_once('.').is_some_and(|(_, e)| ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"].contains(&e));
+        let looks_like_a_file =
+            argument.rsplit_once('.').is_some_and(|(_, e)| ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"].contains(&e));
         match Path::new(argument).is_file() {
             true => Ok(Side::Image(argument.into())),
-            false if looks_like_a_file => Err(Error::Argument(format!("{argument}: no such file (text:{argument} would take it as a text)"))),
+            false if looks_like_a_file => {
+                Err(Error::Argument(format!("{argument}: no such file (text:{argument} would take it as a text)")))
+            }
             false => Ok(Side::Text(argument.into())),
         }
     }
@@ -62,7 +67,9 @@ impl Side {
     fn embed(&self, g: &Globals, clip: &Clip, strict: bool) -> Result<Vec<f32>> {
         match self {
             Side::Image(path) => Ok(pollster::block_on(clip.encode_images(&[inputs::open(Path::new(path))?]))?.data),
-            Side::Text(text) => Ok(pollster::block_on(clip.encode_ids(&inputs::tokenize(g, clip, std::slice::from_ref(text), strict)?))?.data),
+            Side::Text(text) => {
+                Ok(pollster::block_on(clip.encode_ids(&inputs::tokenize(g, clip, std::slice::from_ref(text), strict)?))?.data)
+            }
         }
     }
 

@@ -28,8 +28,14 @@ impl Device {
             let taken = if d["auto"] == true { "  ← auto" } else { "" };
             say(&format!("gpu:{}  {}{taken}", d["index"], text(&d["name"])))?;
             say(&format!("       {} through {}, driver {}", text(&d["type"]), text(&d["backend"]), text(&d["driver"])))?;
-            say(&format!("       bindings of {} MiB, buffers of {} MiB; f16 arithmetic {}, subgroups {}, timestamps {}", d["binding_mib"], d["buffer_mib"],
-                yes(&d["f16"]), yes(&d["subgroups"]), yes(&d["timestamps"])))?;
+            say(&format!(
+                "       bindings of {} MiB, buffers of {} MiB; f16 arithmetic {}, subgroups {}, timestamps {}",
+                d["binding_mib"],
+                d["buffer_mib"],
+                yes(&d["f16"]),
+                yes(&d["subgroups"]),
+                yes(&d["timestamps"])
+            ))?;
         }
         say(&format!("cpu    {}{}", text(&cpu["name"]), if auto.is_none() { "  ← auto" } else { "" }))?;
         Ok(Outcome::Done)

@@ -106,7 +106,9 @@ impl To {
                 let file = output.as_deref().map(Path::display).map(|d| d.to_string());
                 let rows: Vec<_> = if output.is_some() { Vec::new() } else { rows().collect() };
                 let written = json!({"file": file, "rows": embeddings.rows, "width": embeddings.width, "normalized": !self.raw});
-                say_json(&json!({"model": g.model()?, "device": clip.executor.name(), "written": written, "embeddings": rows, "failed": failed_json(failed)}))?;
+                say_json(
+                    &json!({"model": g.model()?, "device": clip.executor.name(), "written": written, "embeddings": rows, "failed": failed_json(failed)}),
+                )?;
             }
             (None, false) => rows().try_for_each(|row| say(&row.to_string()))?,
             (Some(path), false) => say(&format!("{}: {} × {}", path.display(), embeddings.rows, embeddings.width))?,

@@ -60,19 +60,51 @@ fn info(g: &Globals, name: &str) -> Result<Outcome> {
         })
     }).collect();
     if g.json {
-        say_json(&json!({"model": name, "layout": format!("{:?}", c.layout), "embed": c.embed, "image_size": c.vision.size, "patch": c.vision.patch, "vocabulary": c.text.vocabulary,
-            "context": c.text.context, "logit_scale": clip.logit_scale.exp(), "device": executor.name(), "pipelines": pipelines, "towers": documents}))?;
+        say_json(
+            &json!({"model": name, "layout": format!("{:?}", c.layout), "embed": c.embed, "image_size": c.vision.size, "patch": c.vision.patch, "vocabulary": c.text.vocabulary,
+            "context": c.text.context, "logit_scale": clip.logit_scale.exp(), "device": executor.name(), "pipelines": pipelines, "towers": documents}),
+        )?;
         return Ok(Outcome::Done);
     }
-    say(&format!("{name}: {:?} layout, {1} × {1} pixels in patches of {2}, {3} tokens of {4} words, joint space {5}, logit scale {6:.2}", c.layout, c.vision.size,
-        c.vision.patch, c.text.context, c.text.vocabulary, c.embed, clip.logit_scale.exp()))?;
+    say(&format!(
+        "{name}: {:?} layout, {1} × {1} pixels in patches of {2}, {3} tokens of {4} words, joint space {5}, logit scale {6:.2}",
+        c.layout,
+        c.vision.size,
+        c.vision.patch,
+        c.text.context,
+        c.text.vocabulary,
+        c.embed,
+        clip.logit_scale.exp()
+    ))?;
     say(&format!("on {}: {pipelines} pipelines", executor.name()))?;
     for d in &documents {
         let text = |key: &str| d[key].as_str().unwrap_or_default();
-        say(&format!("{}: {} layers of {} in {} heads, MLP {}, {}, {} tokens", text("tower"), d["layers"], d["width"], d["heads"], d["hidden"], text("activation"), d["tokens"]))?;
-        say(&format!("  {} parameters, {} weight bytes, {} dispatches, {:.2} GFLOP each", d["parameters"], d["weight_bytes"], d["dispatches"], d["gflop_of_one"].as_f64().unwrap_or_default()))?;
-        say(&format!("  {} activation slots: {} bytes at batch 1 (lower bound {}), {} at batch {} (lower bound {})", d["slots"], d["activation_bytes_of_one"],
-            d["lower_bound_bytes_of_one"], d["activation_bytes"], d["batch"], d["lower_bound_bytes"]))?;
+        say(&format!(
+            "{}: {} layers of {} in {} heads, MLP {}, {}, {} tokens",
+            text("tower"),
+            d["layers"],
+            d["width"],
+            d["heads"],
+            d["hidden"],
+            text("activation"),
+            d["tokens"]
+        ))?;
+        say(&format!(
+            "  {} parameters, {} weight bytes, {} dispatches, {:.2} GFLOP each",
+            d["parameters"],
+            d["weight_bytes"],
+            d["dispatches"],
+            d["gflop_of_one"].as_f64().unwrap_or_default()
+        ))?;
+        say(&format!(
+            "  {} activation slots: {} bytes at batch 1 (lower bound {}), {} at batch {} (lower bound {})",
+            d["slots"],
+            d["activation_bytes_of_one"],
+            d["lower_bound_bytes_of_one"],
+            d["activation_bytes"],
+            d["batch"],
+            d["lower_bound_bytes"]
+        ))?;
     }
     Ok(Outcome::Done)
 }
@@ -107,14 +139,24 @@ fn verify(g: &Globals, name: &str) -> Result<Outcome> {
     let failed: Vec<_> = rows.iter().filter(|(name, d)| d.is_nan() || *d > bound(name)).collect();
     let worst = rows.iter().max_by(|a, b| (a.1 / bound(a.0)).total_cmp(&(b.1 / bound(b.0))));
     if g.json {
-        let layers: Vec<_> = rows.iter().map(|(name, d)| json!({"value": name, "deviation": d, "bound": bound(name), "ok": *d <= bound(name)})).collect();
-        say_json(&json!({"model": name, "device": gpu.executor.name(), "against": host.executor.name(), "ok": failed.is_empty(), "worst": worst.map(|w| w.0), "layers": layers}))?;
+        let layers: Vec<_> =
+            rows.iter().map(|(name, d)| json!({"value": name, "deviation": d, "bound": bound(name), "ok": *d <= bound(name)})).collect();
+        say_json(
+            &json!({"model": name, "device": gpu.executor.name(), "against": host.executor.name(), "ok": failed.is_empty(), "worst": worst.map(|w| w.0), "layers": layers}),
+        )?;
     } else {
         for (value, d) in &rows {
             say(&format!("{} {d:.1e}  {value}", if *d <= bound(value) { "ok    " } else { "FAILED" }))?;
         }
-        let worst = worst.map_or(String::new(), |(value, d)| format!("; worst `{value}`, {d:.1e} standard deviations off (bound {:.0e})", bound(value)));
-        say(&format!("{} against {}: {} of {} values agree{worst}", gpu.executor.name(), host.executor.name(), rows.len() - failed.len(), rows.len()))?;
+        let worst = worst
+            .map_or(String::new(), |(value, d)| format!("; worst `{value}`, {d:.1e} standard deviations off (bound {:.0e})", bound(value)));
+        say(&format!(
+            "{} against {}: {} of {} values agree{worst}",
+            gpu.executor.name(),
+            host.executor.name(),
+            rows.len() - failed.len(),
+            rows.len()
+        ))?;
     }
     Ok(if failed.is_empty() { Outcome::Done } else { Outcome::SomeFailed })
 }
@@ -122,7 +164,9 @@ fn verify(g: &Globals, name: &str) -> Result<Outcome> {
 /// The names of what both towers' nodes make, in order.
 fn made_values(files: &ModelFiles) -> Result<Vec<String>> {
     let graphs = [clip_wgpu::clip::vision(&files.config)?.0, clip_wgpu::clip::text(&files.config)?.0];
-    let made = |g: &clip_wgpu::graph::Graph| (0..g.values.len()).filter(|&i| g.origins[i] == Origin::Node).map(|i| g.values[i].name.clone()).collect::<Vec<_>>();
+    let made = |g: &clip_wgpu::graph::Graph| {
+        (0..g.values.len()).filter(|&i| g.origins[i] == Origin::Node).map(|i| g.values[i].name.clone()).collect::<Vec<_>>()
+    };
     Ok(graphs.iter().flat_map(made).collect())
 }
 
@@ -138,14 +182,22 @@ fn values(clip: &Clip, name: &str) -> Result<Vec<f32>> {
         let pixels: Vec<f32> = (0..2 * 3 * c.vision.size.pow(2)).map(|_| noise.next() * 2.0 - 1.0).collect();
         let (size, ends) = (Size { batch: 2, tokens: c.vision.tokens() }, &clip.vision.ends);
         let lengths = [size.tokens as u32; 2];
-        return run(&clip.vision, &[(ends.input, Data::F32(&pixels)), (ends.lengths, Data::U32(&lengths)), (ends.pooled_at, Data::U32(&[0, 0]))], size);
+        return run(
+            &clip.vision,
+            &[(ends.input, Data::F32(&pixels)), (ends.lengths, Data::U32(&lengths)), (ends.pooled_at, Data::U32(&[0, 0]))],
+            size,
+        );
     }
     // Whole rows on purpose: the pooled rows are then the last token of one text, and one in the middle of the other.
     let tokens = c.text.context;
     let ids: Vec<u32> = (0..2 * tokens).map(|_| (noise.next() * (c.text.vocabulary - 1) as f32) as u32).collect();
     let (lengths, eot) = ([tokens as u32, (tokens as u32).div_ceil(2)], [tokens as u32 - 1, (tokens as u32).div_ceil(2) - 1]);
     let ends = &clip.text.ends;
-    run(&clip.text, &[(ends.input, Data::U32(&ids)), (ends.lengths, Data::U32(&lengths)), (ends.pooled_at, Data::U32(&eot))], Size { batch: 2, tokens })
+    run(
+        &clip.text,
+        &[(ends.input, Data::U32(&ids)), (ends.lengths, Data::U32(&lengths)), (ends.pooled_at, Data::U32(&eot))],
+        Size { batch: 2, tokens },
+    )
 }
 
 /// The same numbers on every machine (a 64-bit LCG), 0 to 1.
@@ -162,5 +214,6 @@ impl Noise {
 fn deviation(got: &[f32], want: &[f32]) -> f64 {
     let mean = want.iter().map(|&v| v as f64).sum::<f64>() / want.len() as f64;
     let sigma = (want.iter().map(|&v| (v as f64 - mean).powi(2)).sum::<f64>() / want.len() as f64).sqrt();
-    got.iter().zip(want).map(|(g, w)| (*g as f64 - *w as f64).abs()).fold(0.0, |a, b| if b.is_nan() { b } else { a.max(b) }) / sigma.max(1e-30)
+    got.iter().zip(want).map(|(g, w)| (*g as f64 - *w as f64).abs()).fold(0.0, |a, b| if b.is_nan() { b } else { a.max(b) })
+        / sigma.max(1e-30)
 }

@@ -82,7 +82,8 @@ pub fn npy(shape: &[usize], data: &[f32]) -> Vec<u8> {
 fn safetensors_file(model: &str, names: &[String], embeddings: &Embeddings) -> Result<Vec<u8>> {
     let data: Vec<u8> = embeddings.data.iter().flat_map(|v| v.to_le_bytes()).collect();
     let fail = |e: safetensors::SafeTensorError| Error::Argument(format!("the embeddings cannot be written: {e}"));
-    let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![embeddings.rows, embeddings.width], &data).map_err(fail)?;
+    let view =
+        safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![embeddings.rows, embeddings.width], &data).map_err(fail)?;
     let metadata = [("model".to_string(), model.to_string()), ("inputs".to_string(), json!(names).to_string())].into();
     safetensors::serialize([("embeddings", view)], Some(metadata)).map_err(fail)
 }

@@ -32,8 +32,18 @@ impl Preprocess {
         let shape = [3, recipe.size, recipe.size];
         replace(&self.output, &npy(&shape, &recipe.pixels(&image)?))?;
         match g.json {
-            true => say_json(&json!({"model": g.model, "input": self.image.display().to_string(), "file": self.output.display().to_string(), "shape": shape}))?,
-            false => say(&format!("{}: 3 × {2} × {2} from {3} × {4} ({1:?}, {5:?})", self.output.display(), recipe.mode, recipe.size, image.width(), image.height(), recipe.filter))?,
+            true => say_json(
+                &json!({"model": g.model, "input": self.image.display().to_string(), "file": self.output.display().to_string(), "shape": shape}),
+            )?,
+            false => say(&format!(
+                "{}: 3 × {2} × {2} from {3} × {4} ({1:?}, {5:?})",
+                self.output.display(),
+                recipe.mode,
+                recipe.size,
+                image.width(),
+                image.height(),
+                recipe.filter
+            ))?,
         }
         Ok(Outcome::Done)
     }
