@@ -57,8 +57,13 @@ impl Desc {
         }
     }
 
-    /// Bytes of an activation's buffer at this capacity: its rows rounded up to the 64 of a tile.
-    pub fn bytes(&self, capacity: Size) -> u64 {
+    /// Bytes of its rows.
+    pub fn bytes(&self, size: Size) -> u64 {
+        (self.rows(size).max(1) * self.stride() * 4) as u64
+    }
+
+    /// Bytes of the slot that holds it where a node makes it: its rows rounded up to the 64 of a tile.
+    pub fn slot_bytes(&self, capacity: Size) -> u64 {
         (self.rows(capacity).max(1).next_multiple_of(64) * self.stride() * 4) as u64
     }
 

@@ -26,7 +26,7 @@ struct Life {
 /// of the graph) live to the end. Greatest value first, into the first slot free for its whole life (Pisarchyk & Lee, 2020,
 /// arXiv 2001.03288).
 pub fn plan(graph: &Graph, kept: &[Value], capacity: Size) -> Plan {
-    let bytes: Vec<u64> = graph.values.iter().map(|d| d.bytes(capacity)).collect();
+    let bytes: Vec<u64> = graph.values.iter().map(|d| d.slot_bytes(capacity)).collect();
     let mut lives = lives(graph, kept);
     let alive_at = |step| lives.iter().filter(|l| l.first <= step && step <= l.last).map(|l| bytes[l.value]).sum();
     let lower_bound_bytes = (0..graph.nodes.len()).map(alive_at).max().unwrap_or(0);

@@ -70,8 +70,13 @@ pub(crate) fn check_input(desc: &Desc, data: Data<'_>, size: Size) -> Result<()>
 pub fn fitting_batch(gpu: &Gpu, graph: &Graph, wanted: usize, tokens: usize) -> Result<usize> {
     let limit = gpu.caps.max_binding_bytes.min(gpu.caps.max_buffer_bytes);
     let largest = |batch| {
-        let activations = graph.values.iter().zip(&graph.origins).filter(|(_, o)| **o != Origin::Weight);
-        activations.map(|(d, _)| (d.bytes(Size { batch, tokens }), d)).max_by_key(|(bytes, _)| *bytes)
+        let needs = |desc: &Desc, origin: &Origin| match origin {
+            Origin::Weight => 0,
+            Origin::Input => desc.bytes(Size { batch, tokens }),
+            Origin::Node => desc.slot_bytes(Size { batch, tokens }),
+        };
+        let values = graph.values.iter().zip(&graph.origins).map(|(desc, origin)| (needs(desc, origin), desc));
+        values.max_by_key(|(bytes, _)| *bytes)
     };
     let mut batch = wanted.max(1);
     while let Some((bytes, desc)) = largest(batch).filter(|(bytes, _)| *bytes > limit) {

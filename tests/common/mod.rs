@@ -1,11 +1,14 @@
 //! What several tests share: a device, random numbers, a one-op graph.
 #![allow(dead_code)]
 
+pub mod cases;
+
 use std::sync::{Arc, OnceLock};
 
 use clip_wgpu::gpu::{self, Gpu};
 use clip_wgpu::graph::session::{Data, Session};
 use clip_wgpu::graph::{Graph, Kind, Origin, Size, Value};
+use clip_wgpu::host::{HostSession, HostWeight, HostWeights};
 use clip_wgpu::weights::{DeviceWeight, DeviceWeights, Format};
 
 /// The machine's best adapter, opened once for all tests; none is a failure in CI and said aloud elsewhere.
@@ -72,6 +75,39 @@ impl Case {
         self.graph.nodes.iter().any(|n| n.op.reads_weight() && n.inputs[1] == value)
     }
 
+    /// What the host's version makes of it.
+    pub fn run_on_host(&self) -> Vec<f32> {
+        let mut weights = HostWeights::new();
+        for (value, data) in self.data.iter().filter(|(v, _)| self.graph.origins[v.0] == Origin::Weight) {
+            let width = self.graph.desc(*value).width;
+            let reader = self.graph.nodes.iter().find(|n| n.op.reads_weight() && n.inputs[1] == *value);
+            let weight = match reader {
+                None => HostWeight::Plain(data.clone()),
+                Some(node) if node.op.looks_up_rows() => HostWeight::table(self.format, data, width),
+                Some(_) => HostWeight::packed(&self.format.round(data), width),
+            };
+            weights.insert(*value, weight);
+        }
+        let (inputs, whole) = (self.inputs(), self.whole());
+        let inputs: Vec<(Value, Data)> = inputs.iter().map(|&(i, v)| (v, self.input(i, v, &whole))).collect();
+        let session = HostSession::new(self.graph.clone(), weights, &[self.output], self.size);
+        session.run_and_read(&inputs, self.size, &[self.output]).expect("a run").remove(0)
+    }
+
+    /// Where in the data each input is.
+    fn inputs(&self) -> Vec<(usize, Value)> {
+        let of_input = |(_, (v, _)): &(usize, &(Value, Vec<f32>))| self.graph.origins[v.0] == Origin::Input;
+        self.data.iter().enumerate().filter(of_input).map(|(i, (v, _))| (i, *v)).collect()
+    }
+
+    fn whole(&self) -> Vec<Vec<u32>> {
+        self.data.iter().map(|(_, d)| d.iter().map(|&x| x as u32).collect()).collect()
+    }
+
+    fn input<'a>(&'a self, i: usize, value: Value, whole: &'a [Vec<u32>]) -> Data<'a> {
+        if self.graph.desc(value).kind == Kind::U32 { Data::U32(&whole[i]) } else { Data::F32(&self.data[i].1) }
+    }
+
     /// What the kernel makes of it.
     pub fn run(&self, gpu: &Gpu) -> Vec<f32> {
         let mut weights = DeviceWeights::new();
@@ -83,14 +119,8 @@ impl Case {
                 weights.insert(*value, weight);
             }
         }
-        let whole: Vec<(Value, Vec<u32>)> = self.data.iter().map(|(v, d)| (*v, d.iter().map(|&x| x as u32).collect())).collect();
-        let inputs: Vec<(Value, Data)> = self
-            .data
-            .iter()
-            .zip(&whole)
-            .filter(|((v, _), _)| self.graph.origins[v.0] == Origin::Input)
-            .map(|((v, f), (_, u))| (*v, if self.graph.desc(*v).kind == Kind::U32 { Data::U32(u) } else { Data::F32(f) }))
-            .collect();
+        let (inputs, whole) = (self.inputs(), self.whole());
+        let inputs: Vec<(Value, Data)> = inputs.iter().map(|&(i, v)| (v, self.input(i, v, &whole))).collect();
         pollster::block_on(async {
             let session = Session::new(gpu, self.graph.clone(), &weights, &[self.output], self.size).await.expect("a session");
             session.run(&inputs, self.size).await.expect("a run")

@@ -1,0 +1,151 @@
+//! The kernels' tests can fail: each planted fault is caught by the bound that the kernels themselves stay below.
+#![allow(clippy::unwrap_used)] // a test that fails may panic
+
+mod common;
+
+use std::sync::Arc;
+
+use clip_wgpu::Result;
+use clip_wgpu::gpu::shader::Part;
+use clip_wgpu::graph::{Desc, Rows, Size};
+use clip_wgpu::host::Operand;
+use clip_wgpu::ops::{Act, Attention, Call, Constant, Dims, Linear, Op, PatchEmbed};
+use clip_wgpu::weights::Format;
+use common::cases::{BOUND, attention, layer_norm, linear, normalize, patch_embed, pool, scores, token_embed};
+use common::{Case, Random, nmse};
+
+/// An op with another shader text.
+#[derive(Debug)]
+struct Mutant {
+    op: Box<dyn Op>,
+    /// Another name than the op's: pipelines are kept by name.
+    name: &'static str,
+    parts: &'static [Part],
+}
+
+impl Mutant {
+    /// `op` with `from` replaced by `to` in its own shader file, where it stands exactly once.
+    fn new(op: &dyn Op, from: &str, to: &str) -> Self {
+        let file = format!("{}.wgsl", op.name());
+        let own = op.parts().iter().find(|p| p.file == file).unwrap();
+        assert_eq!(own.text.matches(from).count(), 1, "`{from}` stands once in {file}");
+        let text: &'static str = own.text.replace(from, to).leak();
+        let parts = op.parts().iter().map(|p| if p.file == file { Part { file: p.file, text } } else { *p }).collect::<Vec<_>>();
+        Self { op: op.clone_box(), name: format!("{} with {to}", op.name()).leak(), parts: parts.leak() }
+    }
+}
+
+impl Op for Mutant {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+    fn clone_box(&self) -> Box<dyn Op> {
+        Box::new(Self { op: self.op.clone_box(), ..*self })
+    }
+    fn output(&self, inputs: &[&Desc]) -> Result<(Rows, usize)> {
+        self.op.output(inputs)
+    }
+    fn parts(&self) -> &'static [Part] {
+        self.parts
+    }
+    fn constants(&self) -> Vec<Constant> {
+        self.op.constants()
+    }
+    fn reads_weight(&self) -> bool {
+        self.op.reads_weight()
+    }
+    fn dispatch(&self, call: &Call) -> (Dims, [u32; 3]) {
+        self.op.dispatch(call)
+    }
+    fn host(&self, operands: &[Operand], call: &Call, y: &mut [f32]) {
+        self.op.host(operands, call, y);
+    }
+    fn reference(&self, data: &[&[f32]], call: &Call) -> Vec<f32> {
+        self.op.reference(data, call)
+    }
+}
+
+/// The error of `case` with its last op's shader changed, or unchanged.
+fn error(case: &mut Case, change: Option<(&str, &str)>) -> f64 {
+    let gpu = common::gpu().unwrap();
+    if let Some((from, to)) = change {
+        let node = Arc::get_mut(&mut case.graph).unwrap().nodes.last_mut().unwrap();
+        node.op = Box::new(Mutant::new(&*node.op, from, to));
+    }
+    nmse(&case.run(&gpu), &case.reference())
+}
+
+type Build = fn(&mut Random) -> Case;
+
+fn act(r: &mut Random, act: Act) -> Case {
+    linear(r, 33, 30, 21, Linear { act, residual: false }, Format::F32, 1.0)
+}
+
+fn with_residual(r: &mut Random) -> Case {
+    linear(r, 33, 30, 21, Linear { act: Act::QuickGelu, residual: true }, Format::F32, 1.0)
+}
+
+fn masked(r: &mut Random, causal: bool) -> Case {
+    attention(r, Size { batch: 2, tokens: 33 }, Attention { heads: 3, head: 14, causal }, 1.0, vec![33.0, 9.0])
+}
+
+/// Fault, its case, what stands in the shader, what stands there instead.
+const FAULTS: [(&str, Build, &str, &str); 23] = [
+    ("QuickGELU's 1.702 as 1.7", |r| act(r, Act::QuickGelu), "-1.702", "-1.7"),
+    ("GELU's 1/sqrt(2) as 0.707", |r| act(r, Act::Gelu), "0.70710678", "0.707"),
+    ("tanh GELU's 0.044715 as 0.0447", |r| act(r, Act::GeluTanh), "0.044715", "0.0447"),
+    ("no bias", |r| act(r, Act::None), "act(acc + b[n4])", "act(acc)"),
+    ("the bias after the activation", |r| act(r, Act::Gelu), "act(acc + b[n4])", "act(acc) + b[n4]"),
+    ("no residual", with_residual, "v += r[at]", "v += 0.0 * r[at]"),
+    ("the residual before the activation", with_residual, "act(acc + b[n4])", "act(acc + b[n4] + r[at]) - r[at]"),
+    ("another row's residual", with_residual, "v += r[at]", "v += r[max(at, 1u) - 1u]"),
+    ("eps × 3", |r| layer_norm(r, 31, 60, 0.0, 1.0), "dims.eps)", "3.0 * dims.eps)"),
+    ("no eps", |r| layer_norm(r, 31, 60, 0.0, 1.0), " + dims.eps)", ")"),
+    ("the mean not taken off", |r| layer_norm(r, 31, 60, 0.0, 1.0), "(x[row + i] - mean - moments.x) *", "x[row + i] *"),
+    ("a causal mask that is late by one", |r| masked(r, true), "key > query)", "key > query + 1u)"),
+    ("a causal mask that is early by one", |r| masked(r, true), "key > query)", "key + 1u > max(query, 1u))"),
+    ("lengths not read", |r| masked(r, false), "min(lengths[item], dims.keys)", "max(lengths[item], dims.keys)"),
+    ("scores of another head width", |r| masked(r, false), "dims.scale * query4", "(dims.scale * 0.96609) * query4"),
+    (
+        "positions of the next patch",
+        |r| patch_embed(r, PatchEmbed { size: 30, patch: 7 }, 60, Format::F32),
+        "p[token * (dims.n",
+        "p[((token + 1u) % dims.tokens) * (dims.n",
+    ),
+    ("no class token", |r| patch_embed(r, PatchEmbed { size: 30, patch: 7 }, 60, Format::F32), "v += c[n4]", "v += 0.0 * c[n4]"),
+    (
+        "rows and columns of a patch exchanged",
+        |r| patch_embed(r, PatchEmbed { size: 30, patch: 7 }, 60, Format::F32),
+        "channel * dims.size + row) * dims.size + k % PATCH",
+        "channel * dims.size + k % PATCH) * dims.size + row",
+    ),
+    ("no positions", |r| token_embed(r, 16, 42, Format::F32), "p[row % dims.tokens * n4 + i]", "0.0 * p[row % dims.tokens * n4 + i]"),
+    (
+        "the next token's positions",
+        |r| token_embed(r, 16, 42, Format::F32),
+        "p[row % dims.tokens * n4 + i]",
+        "p[(row + 1u) % dims.tokens * n4 + i]",
+    ),
+    ("the row before the pooled one", |r| pool(r, 16, 42), "+ at[row])", "+ max(at[row], 1u) - 1u)"),
+    (
+        "a square root left out",
+        |r| normalize(r, 31, 27, 1.0),
+        "sqrt(group_sum(lane, vec2(squares, 0.0)).x)",
+        "group_sum(lane, vec2(squares, 0.0)).x",
+    ),
+    ("no bias of the scores", |r| scores(r, 65, 3, 512), "* acc + dims.bias", "* acc"),
+];
+
+#[test]
+fn planted_faults_pass_the_bound() {
+    if common::gpu().is_none() {
+        return;
+    }
+    for (fault, build, from, to) in FAULTS {
+        let sound = error(&mut build(&mut Random(9)), None);
+        let planted = error(&mut build(&mut Random(9)), Some((from, to)));
+        println!("{planted:.1e} (sound {sound:.1e})  {fault}");
+        assert!(sound <= BOUND, "{fault}: the sound kernel is {sound:.1e} off");
+        assert!(planted > 2.0 * BOUND, "{fault}: nmse {planted:.1e} is not caught by the bound {BOUND:.0e}");
+    }
+}
