@@ -103,11 +103,11 @@ impl Clip {
     /// Unit embeddings of pictures.
     ///
     /// # Errors
-    /// [`Error::Image`] for one that cannot be resized; [`Error::NonFinite`], or what the device says.
+    /// [`Error::NonFinite`], or what the device says.
     pub async fn encode_images(&self, images: &[Image]) -> Result<Embeddings> {
         let mut data = Vec::new();
         for part in images.chunks(self.vision.runner.capacity().batch) {
-            let pixels = part.par_iter().map(|image| self.preprocess.pixels(image)).collect::<Result<Vec<_>>>()?;
+            let pixels: Vec<Vec<f32>> = part.par_iter().map(|image| self.preprocess.pixels(image)).collect();
             data.extend(self.encode_pixels(&pixels.concat()).await?.data);
         }
         self.embeddings(data)

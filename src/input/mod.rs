@@ -2,6 +2,7 @@
 
 mod image;
 mod preprocess;
+mod resize;
 mod text;
 
 pub use self::image::{Image, MAX_PIXELS};

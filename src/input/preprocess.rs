@@ -1,10 +1,9 @@
 //! Pictures as the pixels that a vision tower was trained on.
 
-use fast_image_resize::images::{Image as Raster, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use serde_json::Value;
 
 use super::Image;
+use super::resize::resize;
 use crate::error::{Error, Result};
 
 /// How a picture is brought to the tower's square.
@@ -134,23 +133,17 @@ impl Preprocess {
     }
 
     /// The pixels of `image`: `[3, size, size]`, (value / 255 − mean) / std.
-    ///
-    /// # Errors
-    /// [`Error::Image`] where the picture cannot be resized.
-    pub fn pixels(&self, image: &Image) -> Result<Vec<f32>> {
-        let square = self.square(image)?;
+    pub fn pixels(&self, image: &Image) -> Vec<f32> {
+        let square = self.square(image);
         let mut pixels = Vec::with_capacity(3 * self.size * self.size);
         for c in 0..3 {
             pixels.extend(square.iter().skip(c).step_by(3).map(|&v| (v as f32 / 255.0 - self.mean[c]) / self.std[c]));
         }
-        Ok(pixels)
+        pixels
     }
 
-    /// The picture resized and cropped: `[size, size, 3]` bytes, within one level of PIL's.
-    ///
-    /// # Errors
-    /// [`Error::Image`] where the picture cannot be resized.
-    pub fn square(&self, image: &Image) -> Result<Vec<u8>> {
+    /// The picture resized and cropped: `[size, size, 3]` bytes, those of PIL.
+    pub fn square(&self, image: &Image) -> Vec<u8> {
         let (w, h) = (image.width(), image.height());
         let (short, long) = (w.min(h), w.max(h));
         let scaled = |n: usize| -> usize {
@@ -163,14 +156,16 @@ impl Preprocess {
             }
         };
         let (w2, h2) = (scaled(w), scaled(h));
-        let resized = resize(image.rgb8(), (w, h), (w2, h2), self.filter)?;
-        Ok(self.centre(&resized, w2, h2))
+        self.centre(&resize(image.rgb8(), (w, h), (w2, h2), self.filter), w2, h2)
     }
 
-    /// The middle of a picture, filled where it is smaller. Offsets round halves to even (torchvision's `CenterCrop`, which
-    /// OpenAI, open_clip and transformers' default processor use).
+    /// The middle of a picture, filled where it is smaller. What is cut off at the left rounds halves to even, what is filled in
+    /// rounds down (torchvision's `center_crop`, which OpenAI, open_clip and transformers' default processor use).
     fn centre(&self, rgb: &[u8], w: usize, h: usize) -> Vec<u8> {
-        let offset = |n: usize| ((n as f64 - self.size as f64) / 2.0).round_ties_even() as isize;
+        let offset = |n: usize| match n.checked_sub(self.size) {
+            Some(more) => (more as f64 / 2.0).round_ties_even() as isize,
+            None => -(((self.size - n) / 2) as isize),
+        };
         let (left, top) = (offset(w), offset(h));
         let mut out = vec![self.fill; 3 * self.size * self.size];
         for (y, line) in out.chunks_mut(3 * self.size).enumerate() {
@@ -183,37 +178,6 @@ impl Preprocess {
         }
         out
     }
-}
-
-/// Resizes like Pillow 13: antialiased, in two passes of 8 bits, the vertical one first for pictures shrunk that are taller
-/// than 2 : 1 (h − h' > 2 · (w − w')), which is the horizontal one first of the picture transposed.
-fn resize(rgb: &[u8], (w, h): (usize, usize), (w2, h2): (usize, usize), filter: Filter) -> Result<Vec<u8>> {
-    if (w, h) == (w2, h2) {
-        return Ok(rgb.to_vec());
-    }
-    if h > h2 && (h - h2) as i64 > 2 * (w as i64 - w2 as i64) {
-        let turned = convolve(&transpose(rgb, w, h), (h, w), (h2, w2), filter)?;
-        return Ok(transpose(&turned, h2, w2));
-    }
-    convolve(rgb, (w, h), (w2, h2), filter)
-}
-
-fn convolve(rgb: &[u8], (w, h): (usize, usize), (w2, h2): (usize, usize), filter: Filter) -> Result<Vec<u8>> {
-    let fail = |e: &dyn std::fmt::Display| Error::Image(format!("{w} × {h} cannot be resized to {w2} × {h2}: {e}"));
-    let source = ImageRef::new(w as u32, h as u32, rgb, PixelType::U8x3).map_err(|e| fail(&e))?;
-    let mut target = Raster::new(w2 as u32, h2 as u32, PixelType::U8x3);
-    let filter = match filter {
-        Filter::Bilinear => FilterType::Bilinear,
-        Filter::Bicubic => FilterType::CatmullRom, // a = −0.5, as PIL's bicubic
-    };
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
-    Resizer::new().resize(&source, &mut target, &options).map_err(|e| fail(&e))?;
-    Ok(target.into_vec())
-}
-
-/// `[h, w, 3]` as `[w, h, 3]`.
-fn transpose(rgb: &[u8], w: usize, h: usize) -> Vec<u8> {
-    (0..w).flat_map(|x| (0..h).flat_map(move |y| rgb[3 * (y * w + x)..][..3].iter().copied())).collect()
 }
 
 struct Fields<'a> {

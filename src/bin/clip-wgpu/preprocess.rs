@@ -30,7 +30,7 @@ impl Preprocess {
         let recipe = g.files()?.map_or_else(|| clip_wgpu::Preprocess::openai(224), |files| files.preprocess);
         let image = inputs::open(&self.image)?;
         let shape = [3, recipe.size, recipe.size];
-        replace(&self.output, &npy(&shape, &recipe.pixels(&image)?))?;
+        replace(&self.output, &npy(&shape, &recipe.pixels(&image)))?;
         match g.json {
             true => say_json(
                 &json!({"model": g.model, "input": self.image.display().to_string(), "file": self.output.display().to_string(), "shape": shape}),

@@ -1,0 +1,99 @@
+//! Pillow's resampling (`src/libImaging/Resample.c`), bit for bit: embeddings differ visibly where it is only near.
+
+use rayon::prelude::*;
+
+use super::Filter;
+
+/// Bits behind the point of a weight: a sum of 8-bit values fits into 32 with two to spare.
+const BITS: u32 = 32 - 8 - 2;
+
+/// The input that one output row or column is made of.
+struct Taps {
+    first: usize,
+    weights: Vec<i32>,
+}
+
+impl Filter {
+    /// Half its width, in pixels of the larger of both pictures.
+    fn support(self) -> f64 {
+        match self {
+            Filter::Bilinear => 1.0,
+            Filter::Bicubic => 2.0,
+        }
+    }
+
+    fn at(self, x: f64) -> f64 {
+        let x = x.abs();
+        match self {
+            Filter::Bilinear if x < 1.0 => 1.0 - x,
+            Filter::Bicubic if x < 1.0 => (1.5 * x - 2.5) * x * x + 1.0, // Keys' cubic, a = −0.5
+            Filter::Bicubic if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5,
+            _ => 0.0,
+        }
+    }
+
+    /// The taps of every output pixel when `from` pixels become `to`; antialiased, so they widen as the picture shrinks.
+    fn taps(self, from: usize, to: usize) -> Vec<Taps> {
+        let scale = from as f64 / to as f64;
+        let stretch = scale.max(1.0);
+        let support = self.support() * stretch;
+        let of = |out: usize| {
+            let centre = (out as f64 + 0.5) * scale;
+            let first = (centre - support + 0.5).max(0.0) as usize;
+            let end = ((centre + support + 0.5) as usize).min(from);
+            let weights: Vec<f64> = (first..end).map(|i| self.at((i as f64 - centre + 0.5) / stretch)).collect();
+            let sum: f64 = weights.iter().sum();
+            let fixed = |w: &f64| (w / sum * f64::from(1 << BITS) + 0.5f64.copysign(*w)) as i32;
+            Taps { first, weights: weights.iter().map(fixed).collect() }
+        };
+        (0..to).map(of).collect()
+    }
+}
+
+/// A sum of weighted 8-bit values as one, rounded and held in range.
+fn level(sum: i32) -> u8 {
+    ((sum + (1 << (BITS - 1))) >> BITS).clamp(0, 255) as u8
+}
+
+/// `[h, w, 3]` resized to `[h2, w2, 3]`, in two passes that each round to 8 bits, so their order shows: the horizontal one
+/// first, but for pictures shrunk by more lines than twice the columns (h − h' > 2 · (w − w'), Pillow 13).
+pub fn resize(rgb: &[u8], (w, h): (usize, usize), (w2, h2): (usize, usize), filter: Filter) -> Vec<u8> {
+    if h > h2 && (h - h2) as i64 > 2 * (w as i64 - w2 as i64) {
+        return horizontal(&vertical(rgb, w, (h, h2), filter), (w, w2), filter);
+    }
+    vertical(&horizontal(rgb, (w, w2), filter), w2, (h, h2), filter)
+}
+
+fn horizontal(rgb: &[u8], (w, w2): (usize, usize), filter: Filter) -> Vec<u8> {
+    if w == w2 {
+        return rgb.to_vec();
+    }
+    let taps = filter.taps(w, w2);
+    let mut out = vec![0; rgb.len() / w * w2];
+    out.par_chunks_mut(3 * w2).zip(rgb.par_chunks(3 * w)).for_each(|(out, line)| {
+        for (pixel, taps) in out.chunks_mut(3).zip(&taps) {
+            let mut sums = [0; 3];
+            for (value, weight) in line[3 * taps.first..].chunks_exact(3).zip(&taps.weights) {
+                (0..3).for_each(|c| sums[c] += i32::from(value[c]) * weight);
+            }
+            (0..3).for_each(|c| pixel[c] = level(sums[c]));
+        }
+    });
+    out
+}
+
+fn vertical(rgb: &[u8], w: usize, (h, h2): (usize, usize), filter: Filter) -> Vec<u8> {
+    if h == h2 {
+        return rgb.to_vec();
+    }
+    let taps = filter.taps(h, h2);
+    let mut out = vec![0; 3 * w * h2];
+    out.par_chunks_mut(3 * w).zip(&taps).for_each(|(out, taps)| {
+        let mut sums = vec![0; 3 * w];
+        for (line, weight) in rgb[3 * w * taps.first..].chunks_exact(3 * w).zip(&taps.weights) {
+            sums.iter_mut().zip(line).for_each(|(sum, value)| *sum += i32::from(*value) * weight);
+        }
+        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = level(sum));
+    });
+    out
+}
