@@ -86,6 +86,25 @@ fn a_split_batch_gives_the_same_rows() {
     });
 }
 
+/// A device that the application opened, with WebGPU's default limits and no more.
+#[test]
+fn an_application_shares_its_own_device() {
+    let Some(ours) = common::gpu() else { return };
+    pollster::block_on(async {
+        let adapter = clip_wgpu::gpu::adapters().await.into_iter().next().unwrap();
+        let (device, queue) = adapter.request_device(&wgpu::DeviceDescriptor::default()).await.unwrap();
+        let theirs = Gpu::from_device(adapter.get_info(), device.clone(), queue);
+        let load = async |gpu: Gpu| {
+            let files = ModelFiles::find("pico").unwrap();
+            Clip::load_on(&gpu.into(), files, &Options::default(), &[]).await.unwrap()
+        };
+        let (shared, own) = (load(theirs).await, load(ours).await);
+        assert_eq!(shared.encode_texts(&["a red circle"]).await.unwrap(), own.encode_texts(&["a red circle"]).await.unwrap());
+        drop(shared);
+        device.poll(wgpu::PollType::wait_indefinitely()).unwrap(); // it is still the application's
+    });
+}
+
 /// Threads share a model.
 #[test]
 fn a_model_is_send_and_sync() {
