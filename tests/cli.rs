@@ -237,6 +237,16 @@ fn model_info_and_verify() {
     }
 }
 
+/// A driver that is at work in a thread while the process ends crashed one run in fifteen, where others ran beside it.
+#[test]
+fn the_gpu_is_let_go_before_the_process_ends() {
+    if !adapter() {
+        return;
+    }
+    let runs = || (0..10).for_each(|_| assert_eq!(run(&["embed", "text", "-q", "-m", "pico", "star", "--device", "gpu"]).code, 0));
+    std::thread::scope(|threads| (0..4).for_each(|_| drop(threads.spawn(runs))));
+}
+
 #[test]
 fn bench_has_a_line_per_tower_and_batch() {
     let said = run(&["bench", "-m", "pico", "--seconds", "0.05", "--json"]).json();

@@ -4,6 +4,7 @@ pub mod shader;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
 
 use crate::error::{Error, Result};
 use crate::ops::{Constant, Dims, Op};
@@ -45,7 +46,7 @@ pub struct Gpu {
     pipelines: Arc<Mutex<HashMap<PipelineKey, wgpu::ComputePipeline>>>,
     /// The layout of group 1: the dims uniform at a dynamic offset.
     pub(crate) dims_layout: wgpu::BindGroupLayout,
-    poll: mpsc::Sender<()>,
+    poll: Arc<PollThread>,
 }
 
 /// A new wgpu instance over `backends`.
@@ -104,12 +105,12 @@ impl Gpu {
             label: Some("dims"),
             entries: &[layout_entry(0, wgpu::BufferBindingType::Uniform, true)],
         });
-        Self { poll: poll_thread(device.clone()), device, queue, info, caps, pipelines: Arc::default(), dims_layout }
+        Self { poll: Arc::new(PollThread::new(device.clone())), device, queue, info, caps, pipelines: Arc::default(), dims_layout }
     }
 
     /// Asks for the callbacks of what has been submitted: they come from a thread of this device's own.
     pub(crate) fn wake(&self) {
-        let _ = self.poll.send(()); // the thread ends with the last clone of its sender only
+        self.poll.wake();
     }
 
     /// How many pipelines have been compiled.
@@ -196,14 +197,38 @@ async fn shader_error(parts: &[Part], module: &wgpu::ShaderModule, error: wgpu::
 }
 
 /// A thread that polls the device once for each [`Gpu::wake`], and ends with the last [`Gpu`] of the device.
-fn poll_thread(device: wgpu::Device) -> mpsc::Sender<()> {
-    let (sender, receiver) = mpsc::channel();
-    let poll = move || {
-        while receiver.recv().is_ok() {
-            // An error here is a lost device: whoever waits sees its map fail.
-            let _ = device.poll(wgpu::PollType::wait_indefinitely());
+#[derive(Debug)]
+struct PollThread {
+    wake: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl PollThread {
+    fn new(device: wgpu::Device) -> Self {
+        let (wake, receiver) = mpsc::channel();
+        let poll = move || {
+            while receiver.recv().is_ok() {
+                // An error here is a lost device: whoever waits sees its map fail.
+                let _ = device.poll(wgpu::PollType::wait_indefinitely());
+            }
+        };
+        let thread = std::thread::Builder::new().name("clip-wgpu poll".into()).spawn(poll).expect("a thread can be started");
+        Self { wake: Some(wake), thread: Some(thread) }
+    }
+
+    fn wake(&self) {
+        if let Some(wake) = &self.wake {
+            let _ = wake.send(()); // the thread lives as long as this
         }
-    };
-    std::thread::Builder::new().name("clip-wgpu poll".into()).spawn(poll).expect("a thread can be started");
-    sender
+    }
+}
+
+impl Drop for PollThread {
+    /// Waits for the thread: a driver that is still at work in it while the process ends can crash.
+    fn drop(&mut self) {
+        drop(self.wake.take());
+        if let Some(thread) = self.thread.take().filter(|t| t.thread().id() != std::thread::current().id()) {
+            let _ = thread.join(); // it does not panic
+        }
+    }
 }
