@@ -44,7 +44,7 @@ impl Bench {
         let executor = g.executor()?;
         let batch = self.batches.iter().copied().max().unwrap_or(1).max(1) as usize;
         let start = Instant::now();
-        let clip = pollster::block_on(Clip::load_on(&executor, ModelFiles::find(name)?, &Options { batch, ..g.options() }, &[]))?;
+        let clip = g.load_on(&executor, ModelFiles::find(name)?, Options { batch, ..g.options() }, &[])?;
         let load_ms = ms(start);
         if !g.json {
             say(&format!("{name} on {}: loaded in {load_ms:.0} ms", executor.name()))?;

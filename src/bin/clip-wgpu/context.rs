@@ -97,6 +97,11 @@ impl Globals {
         if name == PICO {
             self.warn("pico knows drawings of ten colours and eight shapes, not photographs; -m DIR takes a real model");
         }
+        self.load_on(&self.executor()?, files, options, &[])
+    }
+
+    /// Loads a model on a device that is open, with a progress bar; the values named in `keep` can be read.
+    pub fn load_on(&self, executor: &Executor, files: ModelFiles, options: Options, keep: &[&str]) -> Result<Clip> {
         let bar = self.bar(0, "loading  {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
         let told = bar.clone();
         let progress = Arc::new(move |done, total| {
@@ -104,7 +109,7 @@ impl Globals {
             told.set_position(done);
         });
         let options = Options { progress: Some(progress), ..options };
-        let clip = pollster::block_on(Clip::load_on(&self.executor()?, files, &options, &[]));
+        let clip = pollster::block_on(Clip::load_on(executor, files, &options, keep));
         bar.finish_and_clear();
         clip
     }

@@ -42,7 +42,7 @@ impl Model {
 fn info(g: &Globals, name: &str) -> Result<Outcome> {
     let executor = g.executor()?;
     let files = ModelFiles::find(name)?;
-    let clip = pollster::block_on(Clip::load_on(&executor, files, &g.options(), &[]))?;
+    let clip = g.load_on(&executor, files, g.options(), &[])?;
     let c = &clip.config;
     let pipelines = match &executor {
         Executor::Gpu(gpu) => gpu.pipelines(),
@@ -122,8 +122,7 @@ fn verify(g: &Globals, name: &str) -> Result<Outcome> {
     };
     let names = made_values(&ModelFiles::find(name)?)?;
     let keep: Vec<&str> = names.iter().map(String::as_str).collect();
-    let options = Options { batch: 2, ..g.options() };
-    let load = |executor: &Executor| pollster::block_on(Clip::load_on(executor, ModelFiles::find(name)?, &options, &keep));
+    let load = |executor: &Executor| g.load_on(executor, ModelFiles::find(name)?, Options { batch: 2, ..g.options() }, &keep);
     let gpu = load(&pollster::block_on(device.open())?)?;
     let host = load(&Executor::Host)?;
 
