@@ -11,7 +11,7 @@ use clip_wgpu::graph::session::fitting_batch;
 use clip_wgpu::graph::{Graph, Kind, Rows};
 use clip_wgpu::ops::TokenEmbed;
 use clip_wgpu::weights::{DeviceWeight, Format};
-use clip_wgpu::{Clip, Options};
+use clip_wgpu::{Clip, Device, Options};
 use common::cases::BOUND;
 use common::{Case, Random, nmse};
 
@@ -105,10 +105,18 @@ fn an_application_shares_its_own_device() {
     });
 }
 
-/// Threads share a model.
+/// Threads share a model, and executors of many threads may move its futures.
 #[test]
 fn a_model_is_send_and_sync() {
     fn shared<T: Send + Sync>() {}
     shared::<Clip>();
     shared::<clip_wgpu::Classifier>();
+    fn moved<T: Send>(_: &T) {}
+    let options = Options { device: Device::Cpu, ..Options::default() };
+    let load = Clip::load("pico", &options);
+    moved(&load);
+    let clip = pollster::block_on(load).unwrap();
+    moved(&clip.encode_texts(&["a star"]));
+    moved(&clip.encode_images(&[]));
+    moved(&clip.classifier(&["a star"], &["{}"]));
 }

@@ -9,10 +9,10 @@ use crate::device::Executor;
 use crate::error::{Error, Result};
 use crate::graph::session::Data;
 use crate::graph::{Graph, Kind, Rows, Size, Value};
-use crate::host::{HostWeight, HostWeights};
 use crate::ops::Scores;
+use crate::weights::Format;
 use crate::weights::load::Weights;
-use crate::weights::{DeviceWeight, DeviceWeights, Format};
+use crate::weights::sink::{Filled, Sink, Use};
 
 /// What a score is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -142,13 +142,11 @@ impl Scorer {
         let images = graph.input("images", Rows::Items, texts.width, Kind::F32);
         let table = graph.weight("texts", texts.rows, texts.width);
         let scores = graph.push("scores", Scores { scale, bias: 0.0 }, &[images, table])?;
-        let weights = match executor {
-            Executor::Gpu(gpu) => {
-                let weight = DeviceWeight::new(gpu, graph.desc(table), Format::F32, false)?;
-                weight.write(gpu, 0, &texts.data);
-                Weights::Gpu(DeviceWeights::from([(table, weight)]))
-            }
-            Executor::Host => Weights::Host(HostWeights::from([(table, HostWeight::packed(&texts.data, texts.width))])),
+        let mut sink = Sink::new(executor, graph.desc(table), Format::F32, Use::Product).await?;
+        sink.write(0, &texts.data).await?;
+        let weights = match sink.finish() {
+            Filled::Gpu(weight) => Weights::Gpu([(table, weight)].into()),
+            Filled::Host(weight) => Weights::Host([(table, weight)].into()),
         };
         let capacity = Size { batch: capacity.max(1), tokens: 1 };
         Ok(Self { runner: Runner::new(executor, Arc::new(graph), weights, &[scores], capacity).await?, images, scores })

@@ -94,9 +94,35 @@ impl Session {
     /// # Errors
     /// [`Error::Shader`], [`Error::Device`] where the device refuses.
     pub async fn new(gpu: &Gpu, graph: Arc<Graph>, weights: &DeviceWeights, kept: &[Value], capacity: Size) -> Result<Self> {
+        let mut pipelines = Vec::with_capacity(graph.nodes.len());
+        for node in &graph.nodes {
+            let format = if node.op.reads_weight() { weights[&node.inputs[1]].format } else { Format::F32 };
+            pipelines.push(gpu.pipeline(&*node.op, node.inputs.len(), format).await?);
+        }
+        // Error scopes belong to their thread: nothing is awaited while one is open.
+        let (session, errors) = {
+            let invalid = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
+            let memory = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+            let session = Self::build(gpu, graph, weights, kept, capacity, &pipelines);
+            (session, [memory.pop(), invalid.pop()])
+        };
+        for error in errors {
+            if let Some(error) = error.await {
+                return Err(Error::Device(error.to_string()));
+            }
+        }
+        session
+    }
+
+    fn build(
+        gpu: &Gpu,
+        graph: Arc<Graph>,
+        weights: &DeviceWeights,
+        kept: &[Value],
+        capacity: Size,
+        pipelines: &[wgpu::ComputePipeline],
+    ) -> Result<Self> {
         let plan = plan(&graph, kept, capacity);
-        let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let memory = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let slots: Vec<_> = plan.slot_bytes.iter().enumerate().map(|(i, &bytes)| storage(gpu, &format!("slot {i}"), bytes)).collect();
         let buffer = |(i, origin): (usize, &Origin)| match origin {
             Origin::Input => Some(storage(gpu, &graph.values[i].name, graph.values[i].bytes(capacity))),
@@ -104,32 +130,7 @@ impl Session {
             Origin::Weight => None,
         };
         let buffers: Vec<_> = graph.origins.iter().enumerate().map(buffer).collect();
-        let out_of_memory = memory.pop().await;
-
-        let mut steps = Vec::new();
-        for (at, node) in graph.nodes.iter().enumerate() {
-            let weight = node.op.reads_weight().then(|| &weights[&node.inputs[1]]);
-            let pipeline = gpu.pipeline(&*node.op, node.inputs.len(), weight.map_or(Format::F32, |w| w.format)).await?;
-            for piece in 0..weight.map_or(1, |w| w.pieces.len()) {
-                let bound: Vec<&wgpu::Buffer> = node
-                    .inputs
-                    .iter()
-                    .chain([&node.output])
-                    .enumerate()
-                    .map(|(i, v)| {
-                        let of_weight = || &weights[v].pieces[if i == 1 { piece } else { 0 }].buffer;
-                        buffers[v.0].as_ref().unwrap_or_else(of_weight)
-                    })
-                    .collect();
-                steps.push(Step {
-                    node: at,
-                    piece: weight.map_or((0, 0), |w| (w.pieces[piece].first, w.pieces[piece].rows)),
-                    operands: group(gpu, node.op.name(), &pipeline.get_bind_group_layout(0), &bound),
-                    pipeline: pipeline.clone(),
-                });
-            }
-        }
-
+        let steps = steps(gpu, &graph, weights, &buffers, pipelines);
         let dims = gpu.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("dims"),
             size: DIMS_STRIDE * steps.len().max(1) as u64,
@@ -142,9 +143,6 @@ impl Session {
             layout: &gpu.dims_layout,
             entries: &[wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(place) }],
         });
-        if let Some(error) = scope.pop().await.or(out_of_memory) {
-            return Err(Error::Device(error.to_string()));
-        }
         let output = *kept.last().ok_or_else(|| Error::Argument("a session without an output".into()))?;
         Ok(Self {
             gpu: gpu.clone(),
@@ -307,13 +305,41 @@ impl Session {
     }
 }
 
+/// The dispatches of a run, in order: one per node, or per piece of the weight that a node reads.
+fn steps(
+    gpu: &Gpu,
+    graph: &Graph,
+    weights: &DeviceWeights,
+    buffers: &[Option<wgpu::Buffer>],
+    pipelines: &[wgpu::ComputePipeline],
+) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for (at, (node, pipeline)) in graph.nodes.iter().zip(pipelines).enumerate() {
+        let pieces = node.op.reads_weight().then(|| &weights[&node.inputs[1]].pieces);
+        for piece in 0..pieces.map_or(1, Vec::len) {
+            let buffer = |(i, v): (usize, &Value)| {
+                let of_weight = || weights[v].pieces[if i == 1 { piece } else { 0 }].buffer.clone();
+                buffers[v.0].clone().unwrap_or_else(of_weight)
+            };
+            let bound: Vec<wgpu::Buffer> = node.inputs.iter().chain([&node.output]).enumerate().map(buffer).collect();
+            steps.push(Step {
+                node: at,
+                piece: pieces.map_or((0, 0), |p| (p[piece].first, p[piece].rows)),
+                operands: group(gpu, node.op.name(), &pipeline.get_bind_group_layout(0), &bound),
+                pipeline: pipeline.clone(),
+            });
+        }
+    }
+    steps
+}
+
 /// A storage buffer that can be written and copied from.
 pub(crate) fn storage(gpu: &Gpu, label: &str, bytes: u64) -> wgpu::Buffer {
     let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
     gpu.device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size: bytes, usage, mapped_at_creation: false })
 }
 
-fn group(gpu: &Gpu, label: &str, layout: &wgpu::BindGroupLayout, buffers: &[&wgpu::Buffer]) -> wgpu::BindGroup {
+fn group(gpu: &Gpu, label: &str, layout: &wgpu::BindGroupLayout, buffers: &[wgpu::Buffer]) -> wgpu::BindGroup {
     let entries: Vec<_> =
         buffers.iter().enumerate().map(|(i, b)| wgpu::BindGroupEntry { binding: i as u32, resource: b.as_entire_binding() }).collect();
     gpu.device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some(label), layout, entries: &entries })

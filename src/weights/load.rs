@@ -146,7 +146,7 @@ pub async fn load<S: Source>(
             (Use::Product, StoredAs::Auto) if matches!(executor, Executor::Host) => Format::F32,
             (_, StoredAs::Auto) => smallest_exact(checkpoint, &recipe).await?,
         };
-        let mut sink = Sink::new(executor, desc, format, usage)?;
+        let mut sink = Sink::new(executor, desc, format, usage).await?;
         if desc.name != ZEROS {
             fill(checkpoint, desc, &recipe, format, &mut sink).await?;
             progress.add(recipe.tensors().iter().map(|name| checkpoint.tensors[name].bytes()).sum());

@@ -5,7 +5,7 @@ mod device;
 mod format;
 pub mod layout;
 pub mod load;
-mod sink;
+pub mod sink;
 pub mod source;
 
 pub use device::{DeviceWeight, DeviceWeights, Piece};

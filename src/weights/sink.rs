@@ -1,3 +1,5 @@
+//! Where a weight's rows go as they are read: to the device, or to the host's memory.
+
 use super::{DeviceWeight, Format};
 use crate::device::Executor;
 use crate::error::{Error, Result};
@@ -32,13 +34,22 @@ impl<'a> Sink<'a> {
     /// Room for the weight `desc`, zeros so far.
     ///
     /// # Errors
-    /// [`Error::TooLarge`]
-    pub fn new(executor: &'a Executor, desc: &Desc, format: Format, usage: Use) -> Result<Self> {
+    /// [`Error::TooLarge`]; [`Error::Device`] where the device is out of memory.
+    pub async fn new(executor: &'a Executor, desc: &Desc, format: Format, usage: Use) -> Result<Self> {
         let Rows::Fixed(rows) = desc.rows else { unreachable!("weights have fixed rows") };
-        Ok(match executor {
-            Executor::Gpu(gpu) => Sink::Gpu { gpu, weight: DeviceWeight::new(gpu, desc, format, usage == Use::Table)? },
-            Executor::Host => Sink::Host { rows: vec![0.0; rows * desc.width], width: desc.width, format, usage },
-        })
+        match executor {
+            Executor::Gpu(gpu) => {
+                let (weight, error) = {
+                    let memory = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+                    (DeviceWeight::new(gpu, desc, format, usage == Use::Table), memory.pop())
+                };
+                match error.await {
+                    None => Ok(Sink::Gpu { gpu, weight: weight? }),
+                    Some(error) => Err(Error::Device(format!("no memory for weight `{}`: {error}", desc.name))),
+                }
+            }
+            Executor::Host => Ok(Sink::Host { rows: vec![0.0; rows * desc.width], width: desc.width, format, usage }),
+        }
     }
 
     /// Writes `values` (`[n, width]`) from row `first` on.
