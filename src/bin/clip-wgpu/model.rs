@@ -126,12 +126,15 @@ fn verify(g: &Globals, name: &str) -> Result<Outcome> {
     let gpu = load(&pollster::block_on(device.open())?)?;
     let host = load(&Executor::Host)?;
 
-    let bar = g.bar(names.len() as u64, "comparing {bar:30} {pos}/{len} {eta}");
+    let bar = g.bar(4, "running  {bar:30} {pos}/{len} {elapsed}");
     let mut rows = Vec::new();
-    for value in &names {
-        let [got, want] = [&gpu, &host].map(|clip| values(clip, value));
-        rows.push((value.as_str(), deviation(&got?, &want?)));
-        bar.inc(1);
+    for tower in ["vision.", "text."] {
+        let names: Vec<&str> = names.iter().map(String::as_str).filter(|n| n.starts_with(tower)).collect();
+        let [got, want] = [&gpu, &host].map(|clip| {
+            bar.inc(1);
+            values(clip, &names)
+        });
+        rows.extend(names.into_iter().zip(got?.iter().zip(&want?)).map(|(name, (got, want))| (name, deviation(got, want))));
     }
     bar.finish_and_clear();
     let bound = |name: &str| if name.ends_with(".embedding") { EMBEDDING_BOUND } else { LAYER_BOUND };
@@ -169,15 +172,15 @@ fn made_values(files: &ModelFiles) -> Result<Vec<String>> {
     Ok(graphs.iter().flat_map(made).collect())
 }
 
-/// One value of a run over seeded inputs: two pictures of noise, two texts of different lengths.
-fn values(clip: &Clip, name: &str) -> Result<Vec<f32>> {
+/// Values of one tower, run over seeded inputs: two pictures of noise, two texts of different lengths.
+fn values(clip: &Clip, names: &[&str]) -> Result<Vec<Vec<f32>>> {
     let c = &clip.config;
     let mut noise = Noise(1);
     let run = |tower: &Tower, inputs: &[(Value, Data<'_>)], size| {
-        let value = tower.graph.find(name).expect("the name is of this graph");
-        Ok(pollster::block_on(tower.runner.run_and_read(inputs, size, &[value]))?.remove(0))
+        let values: Vec<Value> = names.iter().map(|n| tower.graph.find(n).expect("the names are of this graph")).collect();
+        pollster::block_on(tower.runner.run_and_read(inputs, size, &values))
     };
-    if name.starts_with("vision.") {
+    if names.iter().all(|n| n.starts_with("vision.")) {
         let pixels: Vec<f32> = (0..2 * 3 * c.vision.size.pow(2)).map(|_| noise.next() * 2.0 - 1.0).collect();
         let (size, ends) = (Size { batch: 2, tokens: c.vision.tokens() }, &clip.vision.ends);
         let lengths = [size.tokens as u32; 2];
