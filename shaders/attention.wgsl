@@ -1,7 +1,7 @@
 // attention — y = softmax(scale · q · kᵀ) · v, per item and head, in one sweep over the keys (FlashAttention's online
 // softmax, arXiv 2205.14135): the scores never reach memory.
 //
-//   q        [batch, tokens, k]         f32, head h in columns q_at + h · HEAD …
+//   q        [batch, q_step, k]        f32, head h in columns h · HEAD …; a pooling head's query is one for all: q_step 0
 //   kv       [batch, keys, x_stride]   f32, head h in columns k_at + h · HEAD … and v_at + h · HEAD …
 //   lengths  [batch]                    u32: keys from there on are not seen
 //   y        [batch, tokens, n]         f32
@@ -64,7 +64,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     for (var i = lane; i < QUERIES * HEAD4; i += 64u) {
         let row = query0 + i / HEAD4;
         var v = vec4(0.0);
-        if row < dims.tokens { v = dims.scale * query4((item * dims.tokens + row) * dims.k + dims.q_at + head * HEAD, 4u * (i % HEAD4)); }
+        if row < dims.tokens { v = dims.scale * query4((item * dims.q_step + row) * dims.k + head * HEAD, 4u * (i % HEAD4)); }
         qs[i] = v;
     }
 

@@ -10,8 +10,8 @@ struct Dims {
     width: u32,     // elements of a row that are not padding
     keys: u32,      // attention: keys per item
     x_stride: u32,  // row stride of an operand read by element: pixels, kv
-    q_at: u32,      // attention: column of the first head's query, key and value
-    k_at: u32,
+    q_step: u32,    // attention: rows of q from one item to the next
+    k_at: u32,      // attention: column of the first head's key and value
     v_at: u32,
     first: u32,     // token_embed: the rows of the table that this binding holds
     count: u32,

@@ -8,7 +8,7 @@
 //
 // Joined with product.wgsl. Padding columns come out as zeros: their weights and biases are zeros, and act(0) = 0.
 
-override ACT: u32 = 0u;           // 0 none, 1 quick_gelu, 2 gelu (erf), 3 gelu (tanh)
+override ACT: u32 = 0u;           // 0 none, 1 quick_gelu, 2 gelu (erf), 3 gelu (tanh), 4 relu, 5 silu
 override RESIDUAL: bool = false;
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
@@ -41,6 +41,8 @@ fn act(v: vec4<f32>) -> vec4<f32> {
         case 1u: { return v / (1.0 + exp(min(-1.702 * v, vec4(80.0)))); }
         case 2u: { return 0.5 * v * (1.0 + erf(v * 0.70710678)); }
         case 3u: { return 0.5 * v * (1.0 + tanh(clamp(0.79788456 * (v + 0.044715 * v * v * v), vec4(-15.0), vec4(15.0)))); }
+        case 4u: { return max(v, vec4(0.0)); }
+        case 5u: { return v / (1.0 + exp(min(-v, vec4(80.0)))); }
         default: { return v; }
     }
 }

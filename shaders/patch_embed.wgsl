@@ -1,14 +1,16 @@
-// patch_embed — y[b, 0] = class + p[0];  y[b, 1 + i] = patch i · Wᵀ + p[1 + i]
+// patch_embed — with a class token: y[b, 0] = c + p[0];  y[b, 1 + i] = patch i · Wᵀ + p[1 + i]
+//               without one:        y[b, i] = patch i · Wᵀ + c + p[i]
 //
 //   x  [batch, 3 · size · size]      f32 pixels, read in place: no im2col
 //   W  [n, 3 · PATCH · PATCH]        read through weight4()
-//   c  [n]                           f32, the class token
+//   c  [n]                           f32, the class token; the bias where there is none
 //   p  [tokens, n]                   f32, positions
 //   y  [batch, tokens, n]            f32
 //
 // Joined with product.wgsl. The class row is a patch of zeros: one row in `tokens`, and no second kernel.
 
 override PATCH: u32;
+override CLASS: bool;
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> c: array<vec4<f32>>;
@@ -25,9 +27,10 @@ fn pixel(base: u32, k: u32) -> f32 {
 
 fn input4(row: u32, k4: u32) -> vec4<f32> {
     let token = row % dims.tokens;
-    if token == 0u { return vec4(0.0); }
+    if CLASS && token == 0u { return vec4(0.0); }
+    let i = token - u32(CLASS);
     let across = dims.size / PATCH;
-    let corner = (token - 1u) / across * PATCH * dims.size + (token - 1u) % across * PATCH;
+    let corner = i / across * PATCH * dims.size + i % across * PATCH;
     let base = row / dims.tokens * dims.x_stride + corner;
     let k = 4u * k4;
     return vec4(pixel(base, k), pixel(base, k + 1u), pixel(base, k + 2u), pixel(base, k + 3u));
@@ -36,6 +39,6 @@ fn input4(row: u32, k4: u32) -> vec4<f32> {
 fn store4(row: u32, n4: u32, acc: vec4<f32>) {
     let token = row % dims.tokens;
     var v = acc + p[token * (dims.n / 4u) + n4];
-    if token == 0u { v += c[n4]; }
+    if !CLASS || token == 0u { v += c[n4]; }
     y[row * (dims.n / 4u) + n4] = v;
 }

@@ -35,6 +35,8 @@ pub mod error;
 pub mod gpu;
 pub mod graph;
 pub mod host;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod input;
 pub mod ops;
 pub mod weights;

@@ -273,6 +273,10 @@ fn every_command_has_examples() {
         &["bench", "--help"],
     ] {
         let said = finish(std::process::Command::new(env!("CARGO_BIN_EXE_clip-wgpu")).args(command), b"");
-        assert!(said.code == 0 && said.out.contains("Examples:") && said.out.contains("--model <NAME|DIR>"), "{command:?}: {}", said.out);
+        assert!(
+            said.code == 0 && said.out.contains("Examples:") && said.out.contains("--model <NAME|DIR|FILE>"),
+            "{command:?}: {}",
+            said.out
+        );
     }
 }

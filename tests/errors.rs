@@ -44,11 +44,14 @@ fn edit_header(model: &Path, edit: impl Fn(&mut Value)) {
 
 #[test]
 fn models_that_are_not_there() {
-    embed(Path::new("/nowhere/at-all")).fails(1, &["/nowhere/at-all", "no such folder", "config.json"]);
+    embed(Path::new("/nowhere/at-all"))
+        .fails(1, &["/nowhere/at-all", "no such folder or file", "`pico`, a folder, a weight file, a name on the Hub"]);
     let empty = scratch("no-model");
-    embed(&empty).fails(1, &[text(&empty), "expected config.json with model.safetensors, or open_clip_config.json"]);
+    embed(&empty).fails(1, &[text(&empty), "expected config.json with model.safetensors or pytorch_model.bin, or open_clip_config.json"]);
     run(&["embed", "image", "-q", "-m", "README.md", SAMPLE]).fails(1, &["README.md", "found another kind of file"]);
-    run(&["embed", "image", SAMPLE]).fails(2, &["which model?", "-m pico"]);
+    let nowhere = scratch("no-cache");
+    let without = finish(start(&["embed", "image", "-q", "--offline", SAMPLE]).env("HF_HUB_CACHE", &nowhere), b"");
+    without.fails(1, &["is not in the cache", "-m pico"]);
 }
 
 #[test]
@@ -120,11 +123,19 @@ fn configurations_that_say_something_else() {
     let cases: [Case; 5] = [
         (
             "act",
-            |c| c["vision_config"]["hidden_act"] = "relu".into(),
-            "`vision_config.hidden_act`: expected quick_gelu, gelu, gelu_new or gelu_pytorch_tanh, found \"relu\"",
+            |c| c["vision_config"]["hidden_act"] = "mish".into(),
+            "`vision_config.hidden_act`: expected quick_gelu, gelu, gelu_new, gelu_fast, gelu_pytorch_tanh, relu or silu, found \"mish\"",
         ),
-        ("type", |c| c["model_type"] = "bert".into(), "`model_type`: expected \"clip\", found \"bert\""),
-        ("heads", |c| c["text_config"]["num_attention_heads"] = 7.into(), "does not divide into 7 heads"),
+        (
+            "type",
+            |c| c["model_type"] = "bert".into(),
+            "`model_type`: expected clip, siglip, clip_text_model, clip_vision_model or siglip_vision_model, found \"bert\"",
+        ),
+        (
+            "heads",
+            |c| c["text_config"]["num_attention_heads"] = 7.into(),
+            "`text_config.num_attention_heads`: expected heads that divide the width of 30, found 7",
+        ),
         ("zero", |c| c["vision_config"]["patch_size"] = 0.into(), "`vision_config.patch_size`: expected a positive whole number, found 0"),
         ("none", |c| drop(c.as_object_mut().unwrap().remove("text_config")), "`text_config`: expected an object, found null"),
     ];

@@ -6,12 +6,14 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use clip_wgpu::clip::{ModelFiles, Tower};
+use clip_wgpu::clip::config::{Text, TextPool, Vision, VisionPool};
+use clip_wgpu::clip::{Config, Embeddings, ModelFiles, Tower};
 use clip_wgpu::graph::session::Data;
 use clip_wgpu::graph::{Rows, Size, Value};
+use clip_wgpu::ops::Act;
 use clip_wgpu::weights::Format;
 use clip_wgpu::weights::load::StoredAs;
-use clip_wgpu::{Clip, Executor, Options};
+use clip_wgpu::{Clip, Executor, Options, Result};
 use safetensors::SafeTensors;
 
 fn folder(model: &str) -> PathBuf {
@@ -25,7 +27,8 @@ struct Expected {
 }
 
 fn expected(model: &str) -> Expected {
-    let bytes = std::fs::read(folder(model).join("expected.safetensors")).expect("run scripts/reference/golden.py");
+    let bytes =
+        std::fs::read(folder(model.split('/').next().unwrap()).join("expected.safetensors")).expect("run scripts/reference/golden.py");
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let whole = |name: &str| {
         file.tensor(name).unwrap().data().chunks(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as u32).collect::<Vec<_>>()
@@ -46,13 +49,25 @@ fn deviation(got: &[f32], want: &[f32]) -> f64 {
     assert_eq!(got.len(), want.len());
     let mean = want.iter().map(|&v| v as f64).sum::<f64>() / want.len() as f64;
     let sigma = (want.iter().map(|&v| (v as f64 - mean).powi(2)).sum::<f64>() / want.len() as f64).sqrt();
-    got.iter().zip(want).map(|(g, w)| (*g as f64 - *w as f64).abs()).fold(0.0, f64::max) / sigma
+    let worst = got
+        .iter()
+        .zip(want)
+        .map(|(g, w)| (*g as f64 - *w as f64).abs())
+        .fold(0.0, |a, b| if b.is_nan() { f64::INFINITY } else { a.max(b) });
+    worst / sigma
 }
 
 fn load(executor: &Executor, model: &str, stored: StoredAs, keep: &[&str]) -> Clip {
+    load_changed(executor, model, stored, keep, |_| {}).unwrap_or_else(|e| panic!("{model}: {e}"))
+}
+
+fn load_changed(executor: &Executor, model: &str, stored: StoredAs, keep: &[&str], change: impl Fn(&mut Config)) -> Result<Clip> {
     let options = Options { stored, batch: 4, ..Options::default() };
-    let load = async { Clip::load_on(executor, ModelFiles::find(&folder(model).display().to_string())?, &options, keep).await };
-    pollster::block_on(load).unwrap_or_else(|e| panic!("{model}: {e}"))
+    pollster::block_on(async {
+        let mut files = ModelFiles::find(&folder(model).display().to_string()).await?;
+        change(&mut files.config);
+        Clip::load_on(executor, files, &options, keep).await
+    })
 }
 
 /// The GPU, where there is one, and the host.
@@ -60,55 +75,89 @@ fn executors() -> Vec<Executor> {
     common::gpu().map(Executor::Gpu).into_iter().chain([Executor::Host]).collect()
 }
 
-/// Every intermediate of both towers, and the embeddings, within `bound` standard deviations.
+/// Every recorded value of both towers, the embeddings and the scores, within `bound` standard deviations.
 fn check(model: &str, bound: f64) {
     executors().iter().for_each(|executor| check_on(executor, model, bound));
 }
 
 fn check_on(executor: &Executor, model: &str, bound: f64) {
-    let want = expected(model);
-    let names: Vec<&str> = want.floats.keys().map(String::as_str).filter(|n| n.starts_with("vision.") || n.starts_with("text.")).collect();
-    assert!(names.len() > 20);
-    let clip = load(executor, model, StoredAs::Auto, &names);
-
-    let (inputs, text_size) = clip.text_inputs(&want.ids).unwrap();
-    assert_eq!(inputs.eot, want.eot, "{model}: pooled rows");
-    let images = want.floats["pixels"].len() / (3 * clip.config.vision.size.pow(2));
-    let tokens = clip.vision.runner.capacity().tokens;
-    let (lengths, class) = (vec![tokens as u32; images], vec![0; images]);
-    let ends = &clip.vision.ends;
-    let pixels =
-        [(ends.input, Data::F32(&want.floats["pixels"])), (ends.lengths, Data::U32(&lengths)), (ends.pooled_at, Data::U32(&class))];
-    let vision_size = Size { batch: images, tokens };
-
-    let mut worst = (0.0, String::new());
-    for (tower, inputs, size, prefix) in
-        [(&clip.vision, &pixels, vision_size, "vision."), (&clip.text, &inputs.of(&clip.text.ends), text_size, "text.")]
-    {
-        let names: Vec<&&str> = names.iter().filter(|n| n.starts_with(prefix)).collect();
-        let values: Vec<Value> = names.iter().map(|name| tower.graph.find(name).unwrap_or_else(|| panic!("no value `{name}`"))).collect();
-        let found = pollster::block_on(tower.runner.run_and_read(inputs, size, &values)).unwrap();
-        for ((name, value), got) in names.into_iter().zip(values).zip(found) {
-            let (got, want) = comparable(tower, value, got, &want.floats[*name], &want.eot, size, want.ids[0].len());
-            let error = deviation(&got, &want);
-            if error > worst.0 {
-                worst = (error, name.to_string());
-            }
-            assert!(error <= bound, "{model}: `{name}` is {error:.1e} standard deviations off, bound {bound:.0e}");
-        }
-    }
+    let worst = worst_on(executor, model, |_| {});
     println!("{model} on {}: worst {:.1e} of a standard deviation, at `{}`", executor.name(), worst.0, worst.1);
+    assert!(worst.0 <= bound, "{model}: `{}` is {:.1e} standard deviations off, bound {bound:.0e}", worst.1, worst.0);
 }
 
-/// The rows that count: of texts, those up to EOT. The full-size references keep values on the way for the first item only.
-fn comparable(tower: &Tower, value: Value, got: Vec<f32>, want: &[f32], eot: &[u32], size: Size, context: usize) -> (Vec<f32>, Vec<f32>) {
-    let desc = tower.graph.desc(value);
-    if !desc.name.starts_with("text.") || desc.rows != Rows::Tokens {
+/// Told a value's name, what was found and what was expected.
+type Note<'a> = &'a mut dyn FnMut(&str, &[f32], &[f32]);
+
+/// The greatest difference from the reference, in standard deviations, and where it is; of a model whose configuration may be
+/// changed first.
+fn worst_on(executor: &Executor, model: &str, change: impl Fn(&mut Config)) -> (f64, String) {
+    let want = expected(model);
+    let names: Vec<&str> = want.floats.keys().map(String::as_str).filter(|n| n.starts_with("vision.") || n.starts_with("text.")).collect();
+    assert!(names.len() >= 4);
+    let clip = load_changed(executor, model, StoredAs::Auto, &names, change).unwrap_or_else(|e| panic!("{model}: {e}"));
+    let mut worst = (0.0, String::new());
+    let mut note = |name: &str, got: &[f32], want: &[f32]| {
+        let error = deviation(got, want);
+        if error > worst.0 {
+            worst = (error, name.to_string());
+        }
+    };
+    let whole = clip.config.text.as_ref().is_some_and(Text::sees_padding);
+    let run = |tower: &Tower, inputs: &[(Value, Data<'_>)], size: Size, note: Note<'_>| {
+        let names: Vec<&&str> = names.iter().filter(|n| tower.graph.find(n).is_some()).collect();
+        let values: Vec<Value> = names.iter().filter_map(|name| tower.graph.find(name)).collect();
+        let found = pollster::block_on(tower.runner.run_and_read(inputs, size, &values)).unwrap();
+        for ((name, value), got) in names.iter().zip(values).zip(found) {
+            let (got, want) = comparable(tower, value, got, (&want, name), size, whole);
+            note(name, &got, &want);
+        }
+        names.len()
+    };
+    let mut compared = 0;
+    if let (Ok(tower), Ok(v)) = (clip.vision(), clip.config.vision()) {
+        let images = want.floats["pixels"].len() / (3 * v.size.pow(2));
+        let (size, ends) = (Size { batch: images, tokens: v.tokens() }, &tower.ends);
+        let (lengths, class) = (vec![size.tokens as u32; images], vec![0; images]);
+        let inputs =
+            [(ends.input, Data::F32(&want.floats["pixels"])), (ends.lengths, Data::U32(&lengths)), (ends.pooled_at, Data::U32(&class))];
+        compared += run(tower, &inputs, size, &mut note);
+    }
+    if let Ok(tower) = clip.text() {
+        let (inputs, size) = clip.text_inputs(&want.ids).unwrap();
+        compared += run(tower, &inputs.of(&tower.ends), size, &mut note);
+    }
+    assert_eq!(compared, names.len(), "{model}: every recorded value is one of ours: {names:?}");
+    if let Some(logits) = want.floats.get("logits") {
+        let rows = |name: &str| {
+            let data = want.floats[&format!("{name}.embedding")].clone();
+            Embeddings { rows: data.len() / clip.config.embed, width: clip.config.embed, data }
+        };
+        note("logits", &pollster::block_on(clip.logits(&rows("vision"), &rows("text"))).unwrap(), logits);
+    }
+    worst
+}
+
+/// The rows that count: of causal texts, those up to EOT. The full-size references keep values on the way for the first item only.
+fn comparable(
+    tower: &Tower,
+    value: Value,
+    got: Vec<f32>,
+    (expected, name): (&Expected, &str),
+    size: Size,
+    whole: bool,
+) -> (Vec<f32>, Vec<f32>) {
+    let (desc, want, context) = (tower.graph.desc(value), &expected.floats[name], expected.ids[0].len());
+    if !desc.name.starts_with("text.") || desc.rows != Rows::Tokens || whole {
         return (got[..want.len()].to_vec(), want.to_vec());
     }
     let rows = |data: &[f32], tokens: usize| -> Vec<f32> {
-        let item = |(b, &e): (usize, &u32)| data[b * tokens * desc.width..][..(e as usize + 1) * desc.width].to_vec();
-        eot.iter().enumerate().take(want.len() / (context * desc.width)).flat_map(item).collect()
+        // A text that was cut too short lacks rows.
+        let row = |b: usize, t: usize| {
+            if t < tokens { data[(b * tokens + t) * desc.width..][..desc.width].to_vec() } else { vec![f32::NAN; desc.width] }
+        };
+        let item = |(b, &e): (usize, &u32)| (0..=e as usize).flat_map(move |t| row(b, t)).collect::<Vec<f32>>();
+        expected.eot.iter().enumerate().take(want.len() / (context * desc.width)).flat_map(item).collect()
     };
     (rows(&got, size.tokens), rows(want, context))
 }
@@ -141,6 +190,88 @@ fn hugging_face_f16_and_bf16() {
 fn open_clip_quick_gelu_and_gelu() {
     check("open_clip_quick", BOUND);
     check("open_clip_gelu", BOUND);
+}
+
+#[test]
+fn exports_of_one_tower_and_other_activations() {
+    check("hf_vision_only", BOUND);
+    check("hf_text_only", BOUND);
+}
+
+#[test]
+fn open_clip_with_another_ratio_and_clipa() {
+    check("open_clip_ratio", BOUND);
+    check("clipa", BOUND);
+}
+
+#[test]
+fn siglip_from_hugging_face_and_from_open_clip() {
+    check("siglip_hf", BOUND);
+    check("siglip_open_clip", BOUND);
+}
+
+#[test]
+fn timm_trunk_and_pruned_blocks() {
+    check("mobileclip2", BOUND);
+    check("tinyclip", BOUND);
+}
+
+/// PyTorch's own formats, read without running anything.
+#[test]
+fn torch_script_training_checkpoint_and_state_dictionary() {
+    check("openai_script/model.pt", BOUND);
+    check("training_checkpoint/epoch_32.pt", BOUND);
+    check("training_checkpoint", BOUND);
+}
+
+/// `--image-size`: positions resampled as open_clip does, up and down.
+#[test]
+fn pictures_of_another_size() {
+    for model in ["open_clip_ratio", "clipa"] {
+        let want = expected(model);
+        for size in [50, 20] {
+            let files = pollster::block_on(ModelFiles::find(&folder(model).display().to_string())).unwrap();
+            let options = Options { image_size: Some(size), ..Options::default() };
+            let clip = pollster::block_on(Clip::load_on(&Executor::Host, files, &options, &[])).unwrap();
+            assert_eq!(clip.preprocess.size, size);
+            let got = pollster::block_on(clip.encode_pixels(&want.floats[&format!("resized{size}.pixels")])).unwrap();
+            let error = deviation(&got.data, &want.floats[&format!("resized{size}.embedding")]);
+            println!("{model} at {size}: {error:.1e} of a standard deviation");
+            assert!(error <= BOUND, "{model} at {size}: {error:.1e} standard deviations off");
+        }
+    }
+}
+
+/// What is wrong, of which model, and what makes it so.
+type Mistake = (&'static str, &'static str, fn(&mut Vision, &mut Text));
+
+const MISTAKES: [Mistake; 13] = [
+    ("GELU for QuickGELU", "hf_quick", |v, _| v.tower.act = Act::Gelu),
+    ("QuickGELU for GELU", "open_clip_ratio", |_, t| t.tower.act = Act::QuickGelu),
+    ("GELU for its tanh form", "siglip_open_clip", |_, t| t.tower.act = Act::Gelu),
+    ("the tanh form for GELU", "siglip_open_clip", |v, _| v.tower.act = Act::GeluTanh),
+    ("the greatest id for the first EOS", "hf_gelu", |_, t| t.pool = TextPool::Argmax),
+    ("the first row for the last", "clipa", |_, t| t.pool = TextPool::First),
+    ("the greatest id for the last row", "siglip_hf", |_, t| t.pool = TextPool::Argmax),
+    ("the class token for the mean", "clipa", |v, _| v.pool = VisionPool::Class),
+    ("the mean for the class token", "mobileclip2", |v, _| v.pool = VisionPool::Mean),
+    ("the norm before the mean", "clipa", |v, _| v.norm_first = true),
+    ("a causal mask where there is none", "mobileclip2", |_, t| t.causal = true),
+    ("no causal mask where there is one", "open_clip_ratio", |_, t| t.causal = false),
+    ("heads of another width", "open_clip_ratio", |v, _| {
+        v.tower.head /= 2;
+        v.tower.blocks.iter_mut().for_each(|b| b.heads *= 2);
+    }),
+];
+
+#[test]
+fn mistakes_in_the_configuration_are_caught() {
+    for (what, model, change) in MISTAKES {
+        let both = |config: &mut Config| change(config.vision.as_mut().unwrap(), config.text.as_mut().unwrap());
+        let (error, at) = worst_on(&Executor::Host, model, both);
+        println!("{error:.1e} at `{at}`: {what} ({model})");
+        assert!(error > BOUND, "{what} ({model}): {error:.1e} is not caught by the bound {BOUND:.0e}");
+    }
 }
 
 /// Massive activations: PyTorch's own f32 is the yardstick.

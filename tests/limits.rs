@@ -74,11 +74,11 @@ fn a_split_batch_gives_the_same_rows() {
     let Some(gpu) = common::gpu() else { return };
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/hf_quick");
     let clip = |batch| {
-        let files = ModelFiles::find(folder.to_str().unwrap()).unwrap();
+        let files = pollster::block_on(ModelFiles::find(folder.to_str().unwrap())).unwrap();
         pollster::block_on(Clip::load_on(&gpu.clone().into(), files, &Options { batch, ..Options::default() }, &[])).unwrap()
     };
     let (small, large) = (clip(2), clip(8));
-    let pixels = Random(2).many(5 * 3 * small.config.vision.size.pow(2), 1.0);
+    let pixels = Random(2).many(5 * 3 * small.config.vision().unwrap().size.pow(2), 1.0);
     let texts: Vec<Vec<u32>> = (0..5).map(|i| vec![118, 3 + i, 9, 119]).collect();
     pollster::block_on(async {
         assert_eq!(small.encode_pixels(&pixels).await.unwrap(), large.encode_pixels(&pixels).await.unwrap());
@@ -95,7 +95,7 @@ fn an_application_shares_its_own_device() {
         let (device, queue) = adapter.request_device(&wgpu::DeviceDescriptor::default()).await.unwrap();
         let theirs = Gpu::from_device(adapter.get_info(), device.clone(), queue);
         let load = async |gpu: Gpu| {
-            let files = ModelFiles::find("pico").unwrap();
+            let files = ModelFiles::find("pico").await.unwrap();
             Clip::load_on(&gpu.into(), files, &Options::default(), &[]).await.unwrap()
         };
         let (shared, own) = (load(theirs).await, load(ours).await);

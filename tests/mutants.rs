@@ -9,9 +9,9 @@ use clip_wgpu::Result;
 use clip_wgpu::gpu::shader::Part;
 use clip_wgpu::graph::{Desc, Rows, Size};
 use clip_wgpu::host::Operand;
-use clip_wgpu::ops::{Act, Attention, Call, Constant, Dims, Linear, Op, PatchEmbed};
+use clip_wgpu::ops::{Act, Attention, Call, Constant, Dims, Linear, Mean, Op, PatchEmbed};
 use clip_wgpu::weights::Format;
-use common::cases::{BOUND, attention, layer_norm, linear, normalize, patch_embed, pool, scores, token_embed};
+use common::cases::{BOUND, attention, attention_of_a_probe, layer_norm, linear, mean, normalize, patch_embed, pool, scores, token_embed};
 use common::{Case, Random, nmse};
 
 /// An op with another shader text.
@@ -90,7 +90,7 @@ fn masked(r: &mut Random, causal: bool) -> Case {
 }
 
 /// Fault, its case, what stands in the shader, what stands there instead.
-const FAULTS: [(&str, Build, &str, &str); 23] = [
+const FAULTS: [(&str, Build, &str, &str); 26] = [
     ("QuickGELU's 1.702 as 1.7", |r| act(r, Act::QuickGelu), "-1.702", "-1.7"),
     ("GELU's 1/sqrt(2) as 0.707", |r| act(r, Act::Gelu), "0.70710678", "0.707"),
     ("tanh GELU's 0.044715 as 0.0447", |r| act(r, Act::GeluTanh), "0.044715", "0.0447"),
@@ -108,16 +108,34 @@ const FAULTS: [(&str, Build, &str, &str); 23] = [
     ("scores of another head width", |r| masked(r, false), "dims.scale * query4", "(dims.scale * 0.96609) * query4"),
     (
         "positions of the next patch",
-        |r| patch_embed(r, PatchEmbed { size: 30, patch: 7 }, 60, Format::F32),
+        |r| patch_embed(r, PatchEmbed { size: 30, patch: 7, class: true }, 60, Format::F32),
         "p[token * (dims.n",
         "p[((token + 1u) % dims.tokens) * (dims.n",
     ),
-    ("no class token", |r| patch_embed(r, PatchEmbed { size: 30, patch: 7 }, 60, Format::F32), "v += c[n4]", "v += 0.0 * c[n4]"),
+    (
+        "no class token",
+        |r| patch_embed(r, PatchEmbed { size: 30, patch: 7, class: true }, 60, Format::F32),
+        "v += c[n4]",
+        "v += 0.0 * c[n4]",
+    ),
     (
         "rows and columns of a patch exchanged",
-        |r| patch_embed(r, PatchEmbed { size: 30, patch: 7 }, 60, Format::F32),
+        |r| patch_embed(r, PatchEmbed { size: 30, patch: 7, class: true }, 60, Format::F32),
         "channel * dims.size + row) * dims.size + k % PATCH",
         "channel * dims.size + k % PATCH) * dims.size + row",
+    ),
+    (
+        "the convolution's bias left out",
+        |r| patch_embed(r, PatchEmbed { size: 30, patch: 7, class: false }, 60, Format::F32),
+        "!CLASS || token == 0u",
+        "CLASS && token == 0u",
+    ),
+    ("the class token in the mean", |r| mean(r, Mean { skip: 1 }, 16, 42), "var t = SKIP", "var t = 0u"),
+    (
+        "a query for each item where there is one",
+        |r| attention_of_a_probe(r, Size { batch: 2, tokens: 33 }, Attention { heads: 3, head: 14, causal: false }, vec![33.0, 9.0]),
+        "item * dims.q_step",
+        "item",
     ),
     ("no positions", |r| token_embed(r, 16, 42, Format::F32), "p[row % dims.tokens * n4 + i]", "0.0 * p[row % dims.tokens * n4 + i]"),
     (

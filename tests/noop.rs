@@ -11,7 +11,7 @@ use clip_wgpu::{Clip, Options};
 
 async fn load(gpu: &Gpu, model: &str, options: &Options) -> Clip {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(model);
-    let files = ModelFiles::find(&folder.display().to_string()).unwrap();
+    let files = pollster::block_on(ModelFiles::find(&folder.display().to_string())).unwrap();
     Clip::load_on(&gpu.clone().into(), files, options, &[]).await.unwrap()
 }
 
@@ -23,7 +23,7 @@ fn both_towers_build_and_run_without_a_driver() {
         for model in ["hf_quick", "open_clip_gelu"] {
             for stored in [StoredAs::Auto, StoredAs::As(Format::F16), StoredAs::As(Format::Bf16)] {
                 let clip = load(&gpu, model, &Options { stored, batch: 4, ..Options::default() }).await;
-                let pixels = vec![0.5; 5 * 3 * clip.config.vision.size.pow(2)];
+                let pixels = vec![0.5; 5 * 3 * clip.config.vision().unwrap().size.pow(2)];
                 assert_eq!(clip.encode_pixels(&pixels).await.unwrap().rows, 5);
                 assert_eq!(clip.encode_ids(&vec![vec![118, 7, 119]; 9]).await.unwrap().rows, 9);
             }

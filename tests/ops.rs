@@ -4,9 +4,9 @@
 mod common;
 
 use clip_wgpu::graph::Size;
-use clip_wgpu::ops::{Act, Attention, Linear, PatchEmbed};
+use clip_wgpu::ops::{Act, Attention, Linear, Mean, PatchEmbed};
 use clip_wgpu::weights::Format;
-use common::cases::{BOUND, attention, layer_norm, linear, normalize, patch_embed, pool, scores, token_embed};
+use common::cases::{BOUND, attention, attention_of_a_probe, layer_norm, linear, mean, normalize, patch_embed, pool, scores, token_embed};
 use common::{Case, Random, nmse};
 
 const FORMATS: [Format; 3] = [Format::F32, Format::F16, Format::Bf16];
@@ -40,7 +40,7 @@ fn linear_over_rows_and_widths() {
 #[test]
 fn linear_activations_up_to_large_values() {
     let mut r = Random(2);
-    for act in [Act::QuickGelu, Act::Gelu, Act::GeluTanh] {
+    for act in [Act::QuickGelu, Act::Gelu, Act::GeluTanh, Act::Relu, Act::Silu] {
         for scale in [0.1, 1.0, 1e4] {
             for residual in [false, true] {
                 let op = Linear { act, residual };
@@ -98,6 +98,11 @@ fn attention_over_heads_tokens_and_lengths() {
             }
         }
     }
+    for (heads, head, tokens) in [(3, 14, 33), (1, 72, 5), (12, 4, 17)] {
+        let op = Attention { heads, head, causal: false };
+        let case = attention_of_a_probe(&mut r, Size { batch: 2, tokens }, op, vec![tokens as f32, 3.0]);
+        check(&format!("{op:?} of a probe over {tokens} tokens"), &case);
+    }
     let op = Attention { heads: 1, head: 24, causal: false };
     check("attention over 730 tokens", &attention(&mut r, Size { batch: 1, tokens: 730 }, op, 1.0, vec![730.0]));
     check("attention logits to ±1e4", &attention(&mut r, Size { batch: 2, tokens: 40 }, op, 60.0, vec![40.0, 7.0]));
@@ -108,7 +113,7 @@ fn patch_embed_over_sizes() {
     let mut r = Random(7);
     for (size, patch, n) in [(30, 7, 60), (64, 16, 128), (28, 14, 42), (32, 32, 9)] {
         for format in FORMATS {
-            let op = PatchEmbed { size, patch };
+            let op = PatchEmbed { size, patch, class: (size + n) % 2 == 0 };
             check(&format!("{op:?} → {n} {format:?}"), &patch_embed(&mut r, op, n, format));
         }
     }
@@ -122,6 +127,9 @@ fn token_embed_pool_and_scores() {
             check(&format!("token_embed {tokens} × {width} {format:?}"), &token_embed(&mut r, tokens, width, format));
         }
         check(&format!("pool {tokens} × {width}"), &pool(&mut r, tokens, width));
+        for skip in [0, 1].into_iter().filter(|skip| *skip < tokens) {
+            check(&format!("mean {tokens} × {width} after {skip}"), &mean(&mut r, Mean { skip }, tokens, width));
+        }
     }
     for (images, texts, embed) in [(1, 1, 27), (65, 3, 512), (3, 1000, 64)] {
         check(&format!("scores {images} × {texts} × {embed}"), &scores(&mut r, images, texts, embed));

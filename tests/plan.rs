@@ -15,7 +15,7 @@ const B32: &str = r#"{"model_cfg": {"embed_dim": 512, "quick_gelu": true,
 
 #[test]
 fn vit_b_32_keeps_its_promises() {
-    let config = Config::from_open_clip(B32, "b32").unwrap();
+    let config = Config::from_open_clip(B32, "b32", &()).unwrap();
     let (graph, ends) = vision(&config).unwrap();
     let plan = plan(&graph, &[ends.embedding], Size { batch: 1, tokens: 50 });
     assert_eq!((graph.nodes.len(), plan.slot_bytes.len()), (90, 4));

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)] // a test that fails may panic
 
 use clip_wgpu::gpu::{parts, shader};
-use clip_wgpu::ops::{Act, Attention, LayerNorm, Linear, Normalize, Op, PatchEmbed, Pool, Scores, TokenEmbed};
+use clip_wgpu::ops::{Act, Attention, LayerNorm, Linear, Mean, Normalize, Op, PatchEmbed, Pool, Scores, TokenEmbed};
 use clip_wgpu::weights::Format;
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
@@ -13,10 +13,11 @@ fn capabilities(format: Option<Format>) -> Capabilities {
 }
 
 fn variants() -> Vec<(Box<dyn Op>, Option<Format>)> {
-    let mut all: Vec<Box<dyn Op>> = vec![Box::new(LayerNorm { eps: 1e-5 }), Box::new(Normalize), Box::new(Pool), Box::new(TokenEmbed)];
+    let mut all: Vec<Box<dyn Op>> =
+        vec![Box::new(LayerNorm { eps: 1e-5 }), Box::new(Normalize), Box::new(Pool), Box::new(TokenEmbed), Box::new(Mean { skip: 1 })];
     all.push(Box::new(Scores { scale: 1.0, bias: 0.0 }));
-    all.push(Box::new(PatchEmbed { size: 224, patch: 32 }));
-    for act in [Act::None, Act::QuickGelu, Act::Gelu, Act::GeluTanh] {
+    all.extend([true, false].map(|class| Box::new(PatchEmbed { size: 224, patch: 32, class }) as Box<dyn Op>));
+    for act in [Act::None, Act::QuickGelu, Act::Gelu, Act::GeluTanh, Act::Relu, Act::Silu] {
         all.extend([false, true].map(|residual| Box::new(Linear { act, residual }) as Box<dyn Op>));
     }
     for head in [12, 16, 64, 80, 88, 104, 120] {

@@ -156,7 +156,7 @@ def write(out, name, c, weights, files, expected, inputs, print_row=True):
     for file, tensors in weights.items():
         save_file({k: v.contiguous().clone() for k, v in tensors.items()}, folder / file, metadata={"format": "pt"})
     size = sum(f.stat().st_size for f in folder.iterdir())
-    sigma = expected["vision.embedding"].std()
+    sigma = next(v for k, v in expected.items() if k.endswith(".embedding")).std()
     most = max(v.abs().max() for k, v in expected.items() if k != "logits")
     print(f"{name:16} {size / 1024:6.0f} KiB   embedding sigma {sigma:.4f}   greatest activation {most:.3g}", flush=True)
 

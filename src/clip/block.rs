@@ -1,4 +1,4 @@
-use super::config::Tower;
+use super::config::{Block, Projection, Tower};
 use crate::error::Result;
 use crate::graph::{Graph, Value};
 use crate::ops::{Act, Attention, LayerNorm, Linear};
@@ -35,7 +35,7 @@ impl Builder<'_> {
         self.graph.push(format!("{}.{name}", self.tower), LayerNorm { eps }, &[x, g, b])
     }
 
-    /// act(x · Wᵀ + b) (+ r)
+    /// act(x · Wᵀ + b) (+ r), with the weights of these names.
     fn linear(&mut self, name: &str, x: Value, (w, b): (Scope, Scope), n: usize, act: Act, residual: Option<Value>) -> Result<Value> {
         let width = self.graph.desc(x).width;
         let (w, b) = (self.graph.weight(w.name(), n, width), self.graph.weight(b.name(), 1, n));
@@ -43,27 +43,56 @@ impl Builder<'_> {
         self.graph.push(format!("{}.{name}", self.tower), op, &[x, w, b, residual.unwrap_or(b)])
     }
 
-    /// x · Wᵀ, without a bias: [rows, embed]
-    pub fn projection(&mut self, x: Value, w: &Scope, embed: usize) -> Result<Value> {
-        self.linear("proj", x, (w.clone(), Scope::root().at(ZEROS)), embed, Act::None, None)
+    /// Into the joint space: [rows, embed]
+    pub fn projection(&mut self, x: Value, w: &Scope, embed: usize, kind: Projection) -> Result<Value> {
+        match kind {
+            Projection::None => Ok(x),
+            Projection::Matrix => self.linear("proj", x, (w.clone(), Scope::root().at(ZEROS)), embed, Act::None, None),
+            Projection::Linear => self.linear("proj", x, pair(w), embed, Act::None, None),
+        }
     }
 
     /// x + attn(ln_1(x)), then x + mlp(ln_2(x)): one residual attention block of either tower.
     pub fn block(&mut self, i: usize, x: Value, lengths: Value, w: &Scope, c: &Tower, causal: bool) -> Result<Value> {
         let name = |part: &str| format!("block.{i}.{part}");
-        let pair = |path: &Scope| (path.at("weight"), path.at("bias"));
-        let attn = w.at("attn");
-        let in_proj = (attn.at("in_proj_weight"), attn.at("in_proj_bias"));
-        let attention = Attention { heads: c.heads, head: c.width / c.heads, causal };
-
-        let h = self.layer_norm(&name("ln_1"), x, &w.at("ln_1"), c.eps)?; // [batch, tokens, width]
-        let h = self.linear(&name("qkv"), h, in_proj, 3 * c.width, Act::None, None)?; // [batch, tokens, 3·width]
-        let h = self.graph.push(format!("{}.{}", self.tower, name("attn")), attention, &[h, h, lengths])?; // [batch, tokens, width]
-        let x = self.linear(&name("attn_out"), h, pair(&attn.at("out_proj")), c.width, Act::None, Some(x))?; // [batch, tokens, width]
-        let h = self.layer_norm(&name("ln_2"), x, &w.at("ln_2"), c.eps)?; // [batch, tokens, width]
-        let h = self.linear(&name("mlp_fc"), h, pair(&w.at("mlp.c_fc")), c.hidden, c.act, None)?; // [batch, tokens, hidden]
-        self.linear(&name("out"), h, pair(&w.at("mlp.c_proj")), c.width, Act::None, Some(x)) // [batch, tokens, width]
+        let Block { heads, hidden } = c.blocks[i];
+        let (attn, inner) = (w.at("attn"), heads * c.head);
+        let mut x = x;
+        if heads > 0 {
+            let in_proj = (attn.at("in_proj_weight"), attn.at("in_proj_bias"));
+            let attention = Attention { heads, head: c.head, causal };
+            let h = self.layer_norm(&name("ln_1"), x, &w.at("ln_1"), c.eps)?; // [batch, tokens, width]
+            let h = self.linear(&name("qkv"), h, in_proj, 3 * inner, Act::None, None)?; // [batch, tokens, 3·heads·head]
+            let h = self.graph.push(format!("{}.{}", self.tower, name("attn")), attention, &[h, h, lengths])?; // [batch, tokens, heads·head]
+            let last = if hidden > 0 { "attn_out" } else { "out" };
+            x = self.linear(&name(last), h, pair(&attn.at("out_proj")), c.width, Act::None, Some(x))?; // [batch, tokens, width]
+        }
+        if hidden > 0 {
+            let h = self.layer_norm(&name("ln_2"), x, &w.at("ln_2"), c.eps)?; // [batch, tokens, width]
+            let h = self.linear(&name("mlp_fc"), h, pair(&w.at("mlp.c_fc")), hidden, c.act, None)?; // [batch, tokens, hidden]
+            x = self.linear(&name("out"), h, pair(&w.at("mlp.c_proj")), c.width, Act::None, Some(x))?; // [batch, tokens, width]
+        }
+        Ok(x)
     }
+
+    /// A learned query attends over the tokens, and an MLP follows: SigLIP's MAP head (`SiglipMultiheadAttentionPoolingHead`
+    /// of `modeling_siglip.py`; timm's `AttentionPoolLatent`). [batch, width]
+    pub fn attention_pool(&mut self, x: Value, lengths: Value, w: &Scope, c: &Tower, head: Block) -> Result<Value> {
+        let attention = Attention { heads: head.heads, head: c.width / head.heads, causal: false };
+        let probe = self.graph.weight(w.at("probe").name(), 1, c.width);
+        let q = self.linear("pool.q", probe, pair(&w.at("q")), c.width, Act::None, None)?; // [1, width]
+        let kv = self.linear("pool.kv", x, pair(&w.at("kv")), 2 * c.width, Act::None, None)?; // [batch, tokens, 2·width]
+        let h = self.graph.push(format!("{}.pool.attn", self.tower), attention, &[q, kv, lengths])?; // [batch, width]
+        let x = self.linear("pool.attn_out", h, pair(&w.at("out_proj")), c.width, Act::None, None)?; // [batch, width]
+        let h = self.layer_norm("pool.ln", x, &w.at("ln"), c.eps)?; // [batch, width]
+        let h = self.linear("pool.mlp_fc", h, pair(&w.at("mlp.c_fc")), head.hidden, c.act, None)?; // [batch, hidden]
+        self.linear("pool", h, pair(&w.at("mlp.c_proj")), c.width, Act::None, Some(x)) // [batch, width]
+    }
+}
+
+/// A layer's weight and bias.
+fn pair(path: &Scope) -> (Scope, Scope) {
+    (path.at("weight"), path.at("bias"))
 }
 
 /// The weight that no checkpoint has: the bias of a projection without one.

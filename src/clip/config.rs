@@ -1,35 +1,87 @@
-//! A model's sizes and choices, from `config.json` (Hugging Face) or `open_clip_config.json`.
+//! A model's sizes and choices, as data: what tells one family from another.
 
-use serde_json::Value;
+mod fields;
+mod hugging_face;
+mod open_clip;
+pub mod tensors;
+mod timm;
 
 use crate::error::{Error, Result};
-use crate::ops::Act;
+use crate::ops::{Act, MAX_HEAD};
 
-/// What the two towers share in kind.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Tower {
-    pub width: usize,
-    pub layers: usize,
+/// The sizes of one block. Pruned checkpoints (TinyCLIP) differ from block to block, and leave whole halves out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// 0 where the block has no attention.
     pub heads: usize,
-    /// The MLP's width.
+    /// The MLP's width; 0 where the block has none.
     pub hidden: usize,
-    pub act: Act,
-    pub eps: f32,
 }
 
-/// The image tower: a plain ViT with a class token and a norm before its blocks.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What the two towers share in kind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tower {
+    pub width: usize,
+    /// Elements per head.
+    pub head: usize,
+    pub act: Act,
+    /// Of the layer norms.
+    pub eps: f32,
+    pub blocks: Vec<Block>,
+}
+
+impl Tower {
+    /// `layers` equal blocks.
+    fn even(width: usize, heads: usize, hidden: usize, layers: usize, act: Act, eps: f32) -> Self {
+        Self { width, head: width / heads, act, eps, blocks: vec![Block { heads, hidden }; layers] }
+    }
+}
+
+/// How a tower's result comes to the joint space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Projection {
+    /// It is there already (SigLIP's image tower).
+    None,
+    /// A matrix without a bias.
+    Matrix,
+    /// A matrix and a bias.
+    Linear,
+}
+
+/// How the image tower's tokens become one row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VisionPool {
+    /// The class token.
+    Class,
+    /// The mean of the patches (CLIPA).
+    Mean,
+    /// A learned query attends over the patches (SigLIP's MAP head).
+    Attention(Block),
+}
+
+/// The image tower: a ViT.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Vision {
     pub tower: Tower,
     /// Side of the picture and of a patch, in pixels.
     pub size: usize,
     pub patch: usize,
+    /// The side that the checkpoint's positions are for; where `size` is another, they are resampled.
+    pub trained: usize,
+    /// Whether a class token stands before the patches; without one, their convolution has a bias.
+    pub class: bool,
+    /// Whether a norm stands before the blocks.
+    pub ln_pre: bool,
+    pub pool: VisionPool,
+    /// Whether the last norm comes before pooling. It works row by row, so for a class token that is the same.
+    pub norm_first: bool,
+    pub projection: Projection,
 }
 
 impl Vision {
-    /// The class token and the patches.
+    /// The patches, and the class token where there is one.
     pub fn tokens(&self) -> usize {
-        1 + (self.size / self.patch).pow(2)
+        self.class as usize + (self.size / self.patch).pow(2)
     }
 }
 
@@ -40,15 +92,29 @@ pub enum TextPool {
     Argmax,
     /// The first token of this id.
     Eos(u32),
+    First,
+    Last,
 }
 
-/// The text tower: causal.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The text tower.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Text {
     pub tower: Tower,
     pub context: usize,
     pub vocabulary: usize,
     pub pool: TextPool,
+    /// Whether a token sees only those before it.
+    pub causal: bool,
+    /// What rows are filled up with where padding is seen.
+    pub pad: u32,
+    pub projection: Projection,
+}
+
+impl Text {
+    /// Whether padding counts: then every text has all its context's rows.
+    pub fn sees_padding(&self) -> bool {
+        !self.causal || self.pool == TextPool::Last
+    }
 }
 
 /// Which names a checkpoint gives its tensors.
@@ -56,175 +122,88 @@ pub struct Text {
 pub enum Layout {
     HuggingFace,
     OpenClip,
+    /// open_clip with timm's image tower.
+    Timm,
 }
 
-/// A whole model.
+/// A whole model, or an export of one of its towers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub layout: Layout,
     /// Width of the joint space.
     pub embed: usize,
-    pub vision: Vision,
-    pub text: Text,
-}
-
-/// A JSON object that says of which file it is when something is wrong with it.
-struct Fields<'a> {
-    file: &'a str,
-    path: String,
-    object: &'a Value,
-}
-
-impl<'a> Fields<'a> {
-    fn error<T>(&self, key: &str, expected: &str, found: &Value) -> Result<T> {
-        Err(Error::Config { file: self.file.into(), message: format!("`{}{key}`: expected {expected}, found {found}", self.path) })
-    }
-
-    fn at(&self, key: &str) -> Result<Fields<'a>> {
-        match self.object.get(key) {
-            Some(object) if object.is_object() => Ok(Fields { file: self.file, path: format!("{}{key}.", self.path), object }),
-            other => self.error(key, "an object", other.unwrap_or(&Value::Null)),
-        }
-    }
-
-    /// A positive whole number, or `default` where the key is absent.
-    fn count(&self, key: &str, default: Option<usize>) -> Result<usize> {
-        match (self.object.get(key).filter(|v| !v.is_null()), default) {
-            (None, Some(default)) => Ok(default),
-            (found, _) => match found.and_then(Value::as_u64) {
-                Some(n) if n > 0 => Ok(n as usize),
-                _ => self.error(key, "a positive whole number", found.unwrap_or(&Value::Null)),
-            },
-        }
-    }
-
-    fn number(&self, key: &str, default: f64) -> Result<f64> {
-        match self.object.get(key).filter(|v| !v.is_null()) {
-            None => Ok(default),
-            Some(v) => v.as_f64().map_or_else(|| self.error(key, "a number", v), Ok),
-        }
-    }
-
-    fn flag(&self, key: &str, default: bool) -> Result<bool> {
-        match self.object.get(key).filter(|v| !v.is_null()) {
-            None => Ok(default),
-            Some(v) => v.as_bool().map_or_else(|| self.error(key, "true or false", v), Ok),
-        }
-    }
-
-    /// An error for any key that is neither known nor without effect on inference.
-    fn only(&self, known: &[&str]) -> Result<()> {
-        let unknown = self.object.as_object().into_iter().flatten().find(|(k, v)| !known.contains(&k.as_str()) && !v.is_null());
-        unknown.map_or(Ok(()), |(k, v)| self.error(k, "no such field (this architecture is not supported)", v))
-    }
+    pub vision: Option<Vision>,
+    pub text: Option<Text>,
+    /// Whether scores have a bias, as SigLIP's do: they are made for a sigmoid.
+    pub sigmoid: bool,
 }
 
 impl Config {
-    /// Reads Hugging Face's `config.json` of a `CLIPModel`. Fields left out take transformers' defaults, which are those of
-    /// ViT-B/32 (`configuration_clip.py`).
+    /// The image tower.
     ///
     /// # Errors
-    /// [`Error::Config`] that names the field, what was expected and what was found.
-    pub fn from_hf(json: &str, file: &str) -> Result<Self> {
-        let value = parse(json, file)?;
-        let top = Fields { file, path: String::new(), object: &value };
-        match value.get("model_type") {
-            Some(Value::String(kind)) if kind == "clip" => {}
-            other => return top.error("model_type", "\"clip\"", other.unwrap_or(&Value::Null)),
+    /// [`Error::Argument`] where the model has none.
+    pub fn vision(&self) -> Result<&Vision> {
+        self.vision.as_ref().ok_or_else(|| Error::Argument("this model has no image tower: it is an export of the text tower alone".into()))
+    }
+
+    /// The text tower.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where the model has none.
+    pub fn text(&self) -> Result<&Text> {
+        self.text.as_ref().ok_or_else(|| Error::Argument("this model has no text tower: it is an export of the image tower alone".into()))
+    }
+
+    /// Takes the tokenizer's padding where it says which.
+    pub(super) fn pad_with(&mut self, pad: Option<u32>) {
+        if let (Some(text), Some(pad)) = (&mut self.text, pad) {
+            text.pad = pad;
         }
-        let (vision, text) = (top.at("vision_config")?, top.at("text_config")?);
-        let pool = match text.count("eos_token_id", Some(49407))? {
-            2 => TextPool::Argmax, // the wrong id that OpenAI's and LAION's configs carry (transformers PR #24773)
-            id => TextPool::Eos(id as u32),
-        };
-        let config = Self {
-            layout: Layout::HuggingFace,
-            embed: top.count("projection_dim", Some(512))?,
-            vision: Vision {
-                tower: hf_tower(&vision, 768, 12, 3072)?,
-                size: vision.count("image_size", Some(224))?,
-                patch: vision.count("patch_size", Some(32))?,
-            },
-            text: Text {
-                tower: hf_tower(&text, 512, 8, 2048)?,
-                context: text.count("max_position_embeddings", Some(77))?,
-                vocabulary: text.count("vocab_size", Some(49408))?,
-                pool,
-            },
-        };
-        config.check(file)
     }
 
-    /// Reads `open_clip_config.json`, which holds `model_cfg` (`open_clip/model.py`: `CLIPVisionCfg`, `CLIPTextCfg`).
+    /// The same model for pictures of another side, its positions resampled as open_clip's `force_image_size` does.
     ///
     /// # Errors
-    /// [`Error::Config`] that names the field, what was expected and what was found.
-    pub fn from_open_clip(json: &str, file: &str) -> Result<Self> {
-        let value = parse(json, file)?;
-        let model = Fields { file, path: String::new(), object: &value }.at("model_cfg")?;
-        model.only(&["embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "init_logit_scale"])?;
-        let (vision, text) = (model.at("vision_cfg")?, model.at("text_cfg")?);
-        vision.only(&["image_size", "layers", "width", "head_width", "mlp_ratio", "patch_size", "patch_dropout"])?;
-        text.only(&["context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"])?;
-        let act = if model.flag("quick_gelu", false)? { Act::QuickGelu } else { Act::Gelu };
-        let tower = |f: &Fields, width: usize, heads: usize| -> Result<Tower> {
-            let hidden = (width as f64 * f.number("mlp_ratio", 4.0)?) as usize;
-            Ok(Tower { width, heads, hidden, act, layers: f.count("layers", Some(12))?, eps: 1e-5 })
-        };
-        let width = vision.count("width", Some(768))?;
-        let head = vision.count("head_width", Some(64))?;
-        let config = Self {
-            layout: Layout::OpenClip,
-            embed: model.count("embed_dim", None)?,
-            vision: Vision {
-                tower: tower(&vision, width, width / head)?,
-                size: vision.count("image_size", Some(224))?,
-                patch: vision.count("patch_size", Some(16))?,
-            },
-            text: Text {
-                tower: tower(&text, text.count("width", Some(512))?, text.count("heads", Some(8))?)?,
-                context: text.count("context_length", Some(77))?,
-                vocabulary: text.count("vocab_size", Some(49408))?,
-                pool: TextPool::Argmax,
-            },
-        };
-        config.check(file)
-    }
-
-    fn check(self, file: &str) -> Result<Self> {
-        let fail = |message: String| Err(Error::Config { file: file.into(), message });
-        for (name, tower) in [("vision", self.vision.tower), ("text", self.text.tower)] {
-            if tower.heads == 0 || tower.width % tower.heads != 0 {
-                return fail(format!("{name}: a width of {} does not divide into {} heads", tower.width, tower.heads));
+    /// [`Error::Argument`] for a side that is no multiple of the patch.
+    pub fn with_image_size(mut self, size: usize) -> Result<Self> {
+        self.vision()?;
+        if let Some(vision) = &mut self.vision {
+            if size == 0 || size > LARGEST_SIDE || !size.is_multiple_of(vision.patch) {
+                let message = format!("expected an image size up to {LARGEST_SIDE} that is a multiple of {}, found {size}", vision.patch);
+                return Err(Error::Argument(message));
             }
-        }
-        if self.vision.patch > self.vision.size {
-            return fail(format!("vision: a patch of {} is larger than the picture of {}", self.vision.patch, self.vision.size));
+            vision.size = size;
         }
         Ok(self)
     }
+
+    /// An error for sizes that cannot be, before anything is made of them.
+    fn check(self, file: &str) -> Result<Self> {
+        let fail = |message: String| Err(Error::Config { file: file.into(), message });
+        let towers = [("vision", self.vision.as_ref().map(|v| &v.tower)), ("text", self.text.as_ref().map(|t| &t.tower))];
+        for (name, tower) in towers.into_iter().filter_map(|(name, tower)| Some((name, tower?))) {
+            let heads = tower.blocks.iter().map(|b| b.heads).max().unwrap_or(0);
+            if tower.head == 0 || tower.head > MAX_HEAD || heads > 1 << 12 {
+                return fail(format!("{name}: a width of {} does not divide into {heads} heads of 1 to {MAX_HEAD}", tower.width));
+            }
+            let hidden = tower.blocks.iter().map(|b| b.hidden).max().unwrap_or(0);
+            if tower.blocks.len() > 512 || tower.width > 1 << 16 || hidden > 1 << 18 {
+                return fail(format!("{name}: {} blocks of {} and {hidden} are more than any model has", tower.blocks.len(), tower.width));
+            }
+        }
+        match (&self.vision, &self.text) {
+            (Some(v), _) if v.patch > v.size || v.size > LARGEST_SIDE => {
+                fail(format!("vision: pictures of {} × {0} in patches of {1} cannot be", v.size, v.patch))
+            }
+            (_, Some(t)) if t.context > 1 << 14 || t.vocabulary > 1 << 24 => {
+                fail(format!("text: {} tokens of {} words are more than any model has", t.context, t.vocabulary))
+            }
+            _ if self.embed > 1 << 16 => fail(format!("a joint space of {} is wider than any model's", self.embed)),
+            _ => Ok(self),
+        }
+    }
 }
 
-fn parse(json: &str, file: &str) -> Result<Value> {
-    serde_json::from_str(json).map_err(|e| Error::Config { file: file.into(), message: format!("is no JSON: {e}") })
-}
-
-fn hf_tower(f: &Fields, width: usize, heads: usize, hidden: usize) -> Result<Tower> {
-    let act = match f.object.get("hidden_act") {
-        None | Some(Value::Null) => Act::QuickGelu,
-        Some(v) => match v.as_str() {
-            Some("quick_gelu") => Act::QuickGelu,
-            Some("gelu") => Act::Gelu,
-            Some("gelu_new" | "gelu_pytorch_tanh") => Act::GeluTanh,
-            _ => return f.error("hidden_act", "quick_gelu, gelu, gelu_new or gelu_pytorch_tanh", v),
-        },
-    };
-    Ok(Tower {
-        width: f.count("hidden_size", Some(width))?,
-        layers: f.count("num_hidden_layers", Some(12))?,
-        heads: f.count("num_attention_heads", Some(heads))?,
-        hidden: f.count("intermediate_size", Some(hidden))?,
-        act,
-        eps: f.number("layer_norm_eps", 1e-5)? as f32,
-    })
-}
+/// Of a picture, in pixels.
+const LARGEST_SIDE: usize = 4096;

@@ -4,6 +4,7 @@ mod block;
 pub mod config;
 mod files;
 mod model;
+pub mod registry;
 mod text;
 mod tower;
 mod vision;
@@ -11,7 +12,7 @@ mod zero_shot;
 
 pub use block::ZEROS;
 pub use config::Config;
-pub use files::{ModelFiles, PICO};
+pub use files::{ModelFiles, PICO, repository, wanted_files};
 pub use model::{Clip, Embeddings, Options, TextInputs};
 pub use text::text;
 pub use tower::{Runner, Tower};

@@ -1,8 +1,8 @@
 use super::block::{Builder, Scope};
-use super::config::Config;
+use super::config::{Config, VisionPool};
 use crate::error::Result;
 use crate::graph::{Graph, Kind, Rows, Value};
-use crate::ops::{Normalize, PatchEmbed, Pool};
+use crate::ops::{Mean, Normalize, PatchEmbed, Pool};
 
 /// The inputs and the result of a tower's graph.
 #[derive(Clone, Copy, Debug)]
@@ -19,27 +19,44 @@ pub struct Ends {
     pub embedding: Value,
 }
 
-/// `VisionTransformer` of `clip/model.py`.
+/// `VisionTransformer` of `clip/model.py`, and what later families made of it.
+///
+/// # Errors
+/// [`Error::Argument`](crate::Error::Argument) where the model has no image tower.
 pub fn vision(c: &Config) -> Result<(Graph, Ends)> {
     let mut graph = Graph::default();
-    let (t, w) = (&c.vision.tower, Scope::root().at("visual"));
-    let embed = PatchEmbed { size: c.vision.size, patch: c.vision.patch };
+    let v = c.vision()?;
+    let (t, w) = (&v.tower, Scope::root().at("visual"));
+    let embed = PatchEmbed { size: v.size, patch: v.patch, class: v.class };
     let pixels = graph.input("pixels", Rows::Items, 3 * embed.size * embed.size, Kind::F32);
     let lengths = graph.input("vision.lengths", Rows::Items, 1, Kind::U32);
     let class = graph.input("vision.class", Rows::Items, 1, Kind::U32);
     let conv = graph.weight(w.at("conv1.weight").name(), t.width, 3 * embed.patch * embed.patch);
-    let class_token = graph.weight(w.at("class_embedding").name(), 1, t.width);
+    let added = if v.class { w.at("class_embedding") } else { w.at("conv1.bias") };
+    let added = graph.weight(added.name(), 1, t.width);
     let positions = graph.weight(w.at("positional_embedding").name(), embed.tokens(), t.width);
 
-    let x = graph.push("vision.patch_embed", embed, &[pixels, conv, class_token, positions])?; // [batch, 1 + patches, width]
+    let mut x = graph.push("vision.patch_embed", embed, &[pixels, conv, added, positions])?; // [batch, tokens, width]
     let mut b = Builder { graph: &mut graph, tower: "vision" };
-    let mut x = b.layer_norm("ln_pre", x, &w.at("ln_pre"), t.eps)?; // [batch, 1 + patches, width]
-    for i in 0..t.layers {
-        x = b.block(i, x, lengths, &w.at("transformer.resblocks").at(i), t, false)?; // [batch, 1 + patches, width]
+    if v.ln_pre {
+        x = b.layer_norm("ln_pre", x, &w.at("ln_pre"), t.eps)?; // [batch, tokens, width]
     }
-    let x = b.graph.push("vision.pool", Pool, &[x, class])?; // [batch, width]
-    let x = b.layer_norm("ln_post", x, &w.at("ln_post"), t.eps)?; // [batch, width]
-    let projected = b.projection(x, &w.at("proj"), c.embed)?; // [batch, embed]
+    for i in 0..t.blocks.len() {
+        x = b.block(i, x, lengths, &w.at("transformer.resblocks").at(i), t, false)?; // [batch, tokens, width]
+    }
+    let norm_first = v.norm_first && v.pool != VisionPool::Class; // for a class token it is the same, on one row
+    if norm_first {
+        x = b.layer_norm("ln_post", x, &w.at("ln_post"), t.eps)?; // [batch, tokens, width]
+    }
+    x = match v.pool {
+        VisionPool::Class => b.graph.push("vision.pool", Pool, &[x, class])?, // [batch, width]
+        VisionPool::Mean => b.graph.push("vision.pool", Mean { skip: v.class as usize }, &[x])?, // [batch, width]
+        VisionPool::Attention(head) => b.attention_pool(x, lengths, &w.at("attn_pool"), t, head)?, // [batch, width]
+    };
+    if !norm_first {
+        x = b.layer_norm("ln_post", x, &w.at("ln_post"), t.eps)?; // [batch, width]
+    }
+    let projected = b.projection(x, &w.at("proj"), c.embed, v.projection)?; // [batch, embed]
     let embedding = b.graph.push("vision.embedding", Normalize, &[projected])?; // [batch, embed]
     Ok((graph, Ends { input: pixels, lengths, pooled_at: class, projected, embedding }))
 }

@@ -27,12 +27,12 @@ pub enum Score {
 }
 
 impl Clip {
-    /// exp(logit_scale) · I · Tᵀ: `[images.rows, texts.rows]`, row after row.
+    /// exp(logit_scale) · I · Tᵀ + logit_bias: `[images.rows, texts.rows]`, row after row.
     ///
     /// # Errors
     /// [`Error::Shape`] where the widths differ, or what the device says.
     pub async fn logits(&self, images: &Embeddings, texts: &Embeddings) -> Result<Vec<f32>> {
-        Scorer::new(&self.executor, texts, self.logit_scale.exp(), images.rows).await?.run(images).await
+        Scorer::new(&self.executor, texts, self.logits_of(), images.rows).await?.run(images).await
     }
 
     /// A zero-shot classifier over `labels`. Each label goes into each template (`{}` is where); the embeddings of a label's
@@ -53,9 +53,18 @@ impl Clip {
             templates => labels.iter().flat_map(|l| templates.iter().map(move |t| t.as_ref().replace("{}", l))).collect(),
         };
         let texts = average(&self.encode_texts(&prompts).await?, templates.len().max(1));
-        let capacity = self.vision.runner.capacity().batch;
-        let scorer = Scorer::new(&self.executor, &texts, self.logit_scale.exp(), capacity).await?;
-        Ok(Classifier { labels, texts, scale: self.logit_scale.exp(), scorer })
+        let capacity = self.vision()?.runner.capacity().batch;
+        let scorer = Scorer::new(&self.executor, &texts, self.logits_of(), capacity).await?;
+        Ok(Classifier { labels, texts, logits: self.logits_of(), scorer })
+    }
+
+    fn logits_of(&self) -> Scores {
+        Scores { scale: self.logit_scale.exp(), bias: self.logit_bias }
+    }
+
+    /// What this model's scores are made for.
+    pub fn score(&self) -> Score {
+        if self.config.sigmoid { Score::Sigmoid } else { Score::Softmax }
     }
 }
 
@@ -95,7 +104,7 @@ pub struct Classifier {
     pub labels: Vec<String>,
     /// One row per label, of unit length.
     pub texts: Embeddings,
-    scale: f32,
+    logits: Scores,
     scorer: Scorer,
 }
 
@@ -109,7 +118,7 @@ impl Classifier {
         match score {
             Score::Softmax => y.chunks_mut(self.labels.len()).for_each(softmax),
             Score::Sigmoid => y.iter_mut().for_each(|v| *v = 1.0 / (1.0 + (-*v).exp())),
-            Score::Cosine => y.iter_mut().for_each(|v| *v /= self.scale),
+            Score::Cosine => y.iter_mut().for_each(|v| *v = (*v - self.logits.bias) / self.logits.scale),
         }
         Ok(y)
     }
@@ -137,11 +146,11 @@ struct Scorer {
 }
 
 impl Scorer {
-    async fn new(executor: &Executor, texts: &Embeddings, scale: f32, capacity: usize) -> Result<Self> {
+    async fn new(executor: &Executor, texts: &Embeddings, logits: Scores, capacity: usize) -> Result<Self> {
         let mut graph = Graph::default();
         let images = graph.input("images", Rows::Items, texts.width, Kind::F32);
         let table = graph.weight("texts", texts.rows, texts.width);
-        let scores = graph.push("scores", Scores { scale, bias: 0.0 }, &[images, table])?;
+        let scores = graph.push("scores", logits, &[images, table])?;
         let mut sink = Sink::new(executor, graph.desc(table), Format::F32, Use::Product).await?;
         sink.write(0, &texts.data).await?;
         let weights = match sink.finish() {

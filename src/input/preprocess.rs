@@ -48,6 +48,16 @@ impl Preprocess {
         Self { size, resize: size, mode: ResizeMode::Shortest, filter: Filter::Bicubic, mean: OPENAI_MEAN, std: OPENAI_STD, fill: 0 }
     }
 
+    /// SigLIP's recipe.
+    pub fn siglip(size: usize) -> Self {
+        Self { mode: ResizeMode::Squash, mean: [0.5; 3], std: [0.5; 3], ..Self::openai(size) }
+    }
+
+    /// The same recipe for a square of another side.
+    pub fn with_size(&self, size: usize) -> Self {
+        Self { size, resize: self.resize * size / self.size, ..self.clone() }
+    }
+
     /// Reads Hugging Face's `preprocessor_config.json` of a `CLIPImageProcessor`.
     ///
     /// # Errors

@@ -32,8 +32,9 @@ impl Filter {
         }
     }
 
-    /// The taps of every output pixel when `from` pixels become `to`; antialiased, so they widen as the picture shrinks.
-    fn taps(self, from: usize, to: usize) -> Vec<Taps> {
+    /// For each of `to` outputs, the first of `from` inputs that it is made of and their weights, which sum to 1. They widen as
+    /// the picture shrinks: antialiased, as Pillow and torch's `interpolate(antialias=True)` do.
+    pub(crate) fn weights(self, from: usize, to: usize) -> Vec<(usize, Vec<f64>)> {
         let scale = from as f64 / to as f64;
         let stretch = scale.max(1.0);
         let support = self.support() * stretch;
@@ -43,10 +44,16 @@ impl Filter {
             let end = ((centre + support + 0.5) as usize).min(from);
             let weights: Vec<f64> = (first..end).map(|i| self.at((i as f64 - centre + 0.5) / stretch)).collect();
             let sum: f64 = weights.iter().sum();
-            let fixed = |w: &f64| (w / sum * f64::from(1 << BITS) + 0.5f64.copysign(*w)) as i32;
-            Taps { first, weights: weights.iter().map(fixed).collect() }
+            (first, weights.iter().map(|w| w / sum).collect())
         };
         (0..to).map(of).collect()
+    }
+
+    /// The same in fixed point.
+    fn taps(self, from: usize, to: usize) -> Vec<Taps> {
+        let fixed = |w: &f64| (w * f64::from(1 << BITS) + 0.5f64.copysign(*w)) as i32;
+        let taps = self.weights(from, to).into_iter();
+        taps.map(|(first, weights)| Taps { first, weights: weights.iter().map(fixed).collect() }).collect()
     }
 }
 

@@ -1,9 +1,10 @@
 //! Strings as token ids.
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::sync::OnceLock;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokenizers::models::bpe::BPE;
 
 use crate::error::{Error, Result};
@@ -27,27 +28,118 @@ impl Tokens {
     }
 }
 
+/// What is done to a text before it is cut into pieces, beyond what `tokenizer.json` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clean {
+    Nothing,
+    /// Runs of white space become one blank (open_clip's `HFTokenizer`).
+    Whitespace,
+    /// The same, in lower case.
+    Lower,
+    /// The same without ASCII punctuation (big_vision's `canonicalize_text`; transformers' `SiglipTokenizer`).
+    Canonical,
+    /// The same, underscores taken as blanks (`canonicalize_text` of open_clip).
+    CanonicalUnderscores,
+}
+
+impl Clean {
+    fn apply(self, text: &str) -> Cow<'_, str> {
+        let joined = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let plain = |text: &str| joined(&text.to_lowercase().replace(|c: char| c.is_ascii_punctuation(), ""));
+        match self {
+            Clean::Nothing => text.into(),
+            Clean::Whitespace => joined(text).into(),
+            Clean::Lower => joined(&text.to_lowercase()).into(),
+            Clean::Canonical => plain(text).into(),
+            Clean::CanonicalUnderscores => plain(&text.replace('_', " ")).into(),
+        }
+    }
+}
+
 /// A model's tokenizer.
 #[derive(Clone, Debug)]
-pub struct Tokenizer(tokenizers::Tokenizer);
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    clean: Clean,
+    /// The id that rows are filled up with, where the tokenizer's files say which.
+    pub pad: Option<u32>,
+    /// An id that is replaced by 0 (CLIPA's separator).
+    blanked: Option<u32>,
+}
 
 impl Tokenizer {
+    fn new(inner: tokenizers::Tokenizer) -> Self {
+        Self { inner, clean: Clean::Nothing, pad: None, blanked: None }
+    }
+
     /// A model folder's `tokenizer.json`; its own truncation and padding are left out.
     ///
     /// # Errors
     /// [`Error::Config`] where the `tokenizers` crate cannot read it.
     pub fn from_json(json: &[u8], file: &str) -> Result<Self> {
         let fail = |e: tokenizers::Error| Error::Config { file: file.into(), message: format!("is no tokenizer: {e}") };
-        let mut tokenizer = tokenizers::Tokenizer::from_bytes(json).map_err(fail)?;
-        tokenizer.with_truncation(None).map_err(fail)?;
-        tokenizer.with_padding(None);
-        Ok(Self(tokenizer))
+        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(fail)?;
+        let pad = inner.get_padding().map(|p| p.pad_id);
+        inner.with_truncation(None).map_err(fail)?;
+        inner.with_padding(None);
+        Ok(Self { pad, ..Self::new(inner) })
+    }
+
+    /// With the padding token and the cleaning of `tokenizer_config.json`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a padding token that the vocabulary lacks.
+    pub fn with_config(mut self, json: &str, file: &str) -> Result<Self> {
+        let fail = |message: String| Error::Config { file: file.into(), message };
+        let config: Value = serde_json::from_str(json).map_err(|e| fail(format!("is no JSON: {e}")))?;
+        let pad = config.get("pad_token").filter(|v| !v.is_null());
+        if let Some(token) = pad.and_then(|v| v.as_str().or_else(|| v.get("content")?.as_str())) {
+            let id = self.inner.token_to_id(token);
+            self.pad = Some(id.ok_or_else(|| fail(format!("`pad_token`: expected a token of the vocabulary, found {token:?}")))?);
+        }
+        if config.get("tokenizer_class").and_then(Value::as_str).is_some_and(|c| c.starts_with("SiglipTokenizer")) {
+            self.clean = Clean::Canonical;
+        }
+        Ok(self)
+    }
+
+    /// As transformers' SigLIP tokenizers clean: SigLIP 2 only lowers the case (`tokenization_siglip2.py`).
+    pub fn for_siglip(mut self) -> Self {
+        if self.clean == Clean::Nothing {
+            self.clean = Clean::Lower;
+        }
+        self
+    }
+
+    /// As open_clip's `HFTokenizer` cleans, by `text_cfg` of `open_clip_config.json`; CLIP's own tokenizer is padded with 0.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for cleaning that is not known.
+    pub fn for_open_clip(mut self, text: &Value, file: &str) -> Result<Self> {
+        if text.get("hf_tokenizer_name").is_none_or(Value::is_null) {
+            self.pad = None;
+            return Ok(self);
+        }
+        let kwargs = &text["tokenizer_kwargs"];
+        self.clean = match kwargs.get("clean").and_then(Value::as_str) {
+            None | Some("whitespace") => Clean::Whitespace,
+            Some("lower") => Clean::Lower,
+            Some("canonicalize") => Clean::CanonicalUnderscores,
+            Some(other) => {
+                let message = format!("`tokenizer_kwargs.clean`: expected whitespace, lower or canonicalize, found {other:?}");
+                return Err(Error::Config { file: file.into(), message });
+            }
+        };
+        if kwargs.get("strip_sep_token").and_then(Value::as_bool) == Some(true) {
+            self.blanked = self.inner.token_to_id("[SEP]");
+        }
+        Ok(self)
     }
 
     /// CLIP's own, built in: the ids of `CLIPTokenizerFast` of `openai/clip-vit-base-patch32`.
     pub fn clip() -> Self {
         static CLIP: OnceLock<Tokenizer> = OnceLock::new();
-        CLIP.get_or_init(|| Self(clip().expect("the built-in vocabulary is whole"))).clone()
+        CLIP.get_or_init(|| Self::new(clip().expect("the built-in vocabulary is whole"))).clone()
     }
 
     /// The ids of `text`, at most `context` of them: a longer text is cut, its last id kept (the end of text).
@@ -55,7 +147,9 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Text`] where the tokenizer refuses, or makes nothing.
     pub fn encode(&self, text: &str, context: usize) -> Result<Tokens> {
-        let encoding = self.0.encode_fast(text, true).map_err(|e| Error::Text(format!("`{text}` cannot be tokenised: {e}")))?;
+        let cleaned = self.clean.apply(text);
+        let encoding =
+            self.inner.encode_fast(cleaned.as_ref(), true).map_err(|e| Error::Text(format!("`{text}` cannot be tokenised: {e}")))?;
         let mut ids = encoding.get_ids().to_vec();
         let total = ids.len();
         let end = *ids.last().ok_or_else(|| Error::Text(format!("`{text}` has no tokens: this tokenizer adds no end of text")))?;
@@ -63,17 +157,18 @@ impl Tokenizer {
             ids.truncate(context);
             ids[context - 1] = end;
         }
+        ids.iter_mut().filter(|id| Some(**id) == self.blanked).for_each(|id| *id = 0);
         Ok(Tokens { ids, total })
     }
 
     /// The piece of each id, as the vocabulary spells it.
     pub fn pieces(&self, ids: &[u32]) -> Vec<String> {
-        ids.iter().map(|&id| self.0.id_to_token(id).unwrap_or_else(|| format!("<{id}>"))).collect()
+        ids.iter().map(|&id| self.inner.id_to_token(id).unwrap_or_else(|| format!("<{id}>"))).collect()
     }
 
     /// Ids are below this.
     pub fn vocabulary(&self) -> usize {
-        self.0.get_vocab_size(true)
+        self.inner.get_vocab_size(true)
     }
 }
 

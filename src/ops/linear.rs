@@ -18,6 +18,9 @@ pub enum Act {
     Gelu = 2,
     /// The tanh approximation of GELU.
     GeluTanh = 3,
+    Relu = 4,
+    /// x · sigmoid(x)
+    Silu = 5,
 }
 
 impl Act {
@@ -31,6 +34,8 @@ impl Act {
             Act::QuickGelu => Swish { alpha: 1.702 }.map_mut(part),
             Act::Gelu => Gelu {}.map_mut(part),
             Act::GeluTanh => ApproxGelu {}.map_mut(part),
+            Act::Relu => part.iter_mut().for_each(|v| *v = v.max(0.0)),
+            Act::Silu => Swish { alpha: 1.0 }.map_mut(part),
         });
     }
 
@@ -40,6 +45,8 @@ impl Act {
             Act::QuickGelu => v / (1.0 + (-1.702 * v).exp()),
             Act::Gelu => 0.5 * v * (1.0 + erf(v / std::f64::consts::SQRT_2)),
             Act::GeluTanh => 0.5 * v * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (v + 0.044715 * v * v * v)).tanh()),
+            Act::Relu => v.max(0.0),
+            Act::Silu => v / (1.0 + (-v).exp()),
         }
     }
 }

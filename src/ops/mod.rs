@@ -3,15 +3,17 @@
 mod attention;
 mod layer_norm;
 mod linear;
+mod mean;
 mod normalize;
 mod patch_embed;
 mod pool;
 mod scores;
 mod token_embed;
 
-pub use attention::Attention;
+pub use attention::{Attention, MAX_HEAD};
 pub use layer_norm::LayerNorm;
 pub use linear::{Act, Linear};
+pub use mean::Mean;
 pub use normalize::Normalize;
 pub use patch_embed::PatchEmbed;
 pub use pool::Pool;
@@ -35,7 +37,7 @@ pub struct Dims {
     pub width: u32,
     pub keys: u32,
     pub x_stride: u32,
-    pub q_at: u32,
+    pub q_step: u32,
     pub k_at: u32,
     pub v_at: u32,
     pub first: u32,

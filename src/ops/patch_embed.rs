@@ -6,34 +6,41 @@ use crate::gpu::shader::{Part, part};
 use crate::graph::{Desc, Rows};
 use crate::host::{self, Epilogue, Operand};
 
-/// y\[b, 0\] = class + p\[0\]; y\[b, 1 + i\] = patch i · Wᵀ + p\[1 + i\]. Pixels right of and below the last whole patch are
-/// left out, as an unpadded convolution does.
+/// With a class token, y\[b, 0\] = c + p\[0\] and y\[b, 1 + i\] = patch i · Wᵀ + p\[1 + i\]; without one,
+/// y\[b, i\] = patch i · Wᵀ + c + p\[i\]. Pixels right of and below the last whole patch are left out, as an unpadded
+/// convolution does.
 ///
 /// | | shape | |
 /// |---|---|---|
 /// | x | `[batch, 3 · size · size]` | f32 pixels |
 /// | w | `[n, 3 · patch · patch]` | any weight format |
-/// | c | `[n]` | f32, the class token |
-/// | p | `[1 + patches, n]` | f32, positions |
-/// | y | `[batch, 1 + patches, n]` | f32 |
+/// | c | `[n]` | f32, the class token; the convolution's bias where there is none |
+/// | p | `[tokens, n]` | f32, positions |
+/// | y | `[batch, tokens, n]` | f32 |
 #[derive(Clone, Copy, Debug)]
 pub struct PatchEmbed {
     /// Side of the picture, in pixels.
     pub size: usize,
     /// Side of a patch, in pixels.
     pub patch: usize,
+    /// Whether a class token stands before the patches.
+    pub class: bool,
 }
 
 impl PatchEmbed {
-    /// The class token and the patches.
-    pub fn tokens(&self) -> usize {
-        1 + (self.size / self.patch).pow(2)
+    fn patches(&self) -> usize {
+        (self.size / self.patch).pow(2)
     }
 
-    /// The pixels of a token (from 1): channel, row, column.
-    fn patch_pixels<'a>(&self, pixels: &'a [f32], token: usize) -> impl Iterator<Item = f32> + 'a {
+    /// The patches, and the class token where there is one.
+    pub fn tokens(&self) -> usize {
+        self.class as usize + self.patches()
+    }
+
+    /// The pixels of a patch: channel, row, column.
+    fn patch_pixels<'a>(&self, pixels: &'a [f32], i: usize) -> impl Iterator<Item = f32> + 'a {
         let (size, patch) = (self.size, self.patch);
-        let (top, left) = ((token - 1) / (size / patch) * patch, (token - 1) % (size / patch) * patch);
+        let (top, left) = (i / (size / patch) * patch, i % (size / patch) * patch);
         (0..3 * patch).flat_map(move |line| &pixels[(line / patch * size + top + line % patch) * size + left..][..patch]).copied()
     }
 }
@@ -67,7 +74,7 @@ impl Op for PatchEmbed {
     }
 
     fn constants(&self) -> Vec<Constant> {
-        vec![("PATCH", self.patch as f64)]
+        vec![("PATCH", self.patch as f64), ("CLASS", self.class as u32 as f64)]
     }
 
     fn reads_weight(&self) -> bool {
@@ -88,14 +95,15 @@ impl Op for PatchEmbed {
 
     fn host(&self, operands: &[Operand], call: &Call, y: &mut [f32]) {
         let (n, k) = (call.output.width, call.inputs[1].width);
-        let (class, positions) = (operands[2].floats(), operands[3].floats());
+        let (c, positions) = (operands[2].floats(), operands[3].floats());
         let pixels = operands[0].floats().par_chunks(3 * self.size * self.size);
         y.par_chunks_mut(self.tokens() * n).zip(pixels).for_each(|(y, pixels)| {
             y.copy_from_slice(positions);
-            let (first, patches) = y.split_at_mut(n);
-            first.iter_mut().zip(class).for_each(|(y, c)| *y += c);
-            let rows: Vec<f32> = (1..self.tokens()).flat_map(|token| self.patch_pixels(pixels, token)).collect();
-            let x = host::matrix(&rows, [self.tokens() - 1, k], [k, 1]);
+            let added = if self.class { n } else { y.len() };
+            y[..added].iter_mut().zip(c.iter().cycle()).for_each(|(y, c)| *y += c);
+            let patches = &mut y[self.class as usize * n..];
+            let rows: Vec<f32> = (0..self.patches()).flat_map(|i| self.patch_pixels(pixels, i)).collect();
+            let x = host::matrix(&rows, [self.patches(), k], [k, 1]);
             host::product(x, operands[1].weight().right_side(), Epilogue { beta: 1.0, ..Default::default() }, patches);
         });
     }
@@ -104,10 +112,14 @@ impl Op for PatchEmbed {
         let (size, n) = (self.size, call.output.width);
         let mut y = Vec::new();
         for pixels in data[0].chunks(3 * size * size) {
-            y.extend((0..n).map(|i| data[2][i] + data[3][i]));
-            for token in 1..self.tokens() {
-                let x: Vec<f32> = self.patch_pixels(pixels, token).collect();
-                y.extend(data[1].chunks(x.len()).enumerate().map(|(i, w)| (dot(&x, w) + data[3][token * n + i] as f64) as f32));
+            if self.class {
+                y.extend((0..n).map(|i| data[2][i] + data[3][i]));
+            }
+            for patch in 0..self.patches() {
+                let x: Vec<f32> = self.patch_pixels(pixels, patch).collect();
+                let p = &data[3][(self.class as usize + patch) * n..][..n];
+                let c = |i: usize| if self.class { 0.0 } else { data[2][i] as f64 };
+                y.extend(data[1].chunks(x.len()).enumerate().map(|(i, w)| (dot(&x, w) + c(i) + p[i] as f64) as f32));
             }
         }
         y

@@ -1,4 +1,4 @@
-//! Safetensors files as named tensors, read range by range.
+//! Safetensors and PyTorch files as named tensors, read range by range.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -7,7 +7,10 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 
+use super::layout;
 use super::source::Source;
+use super::torch;
+use crate::clip::config::tensors::Shapes;
 use crate::error::{Error, Result};
 
 /// One tensor: its file, type, shape and bytes.
@@ -30,7 +33,7 @@ impl Tensor {
     }
 }
 
-/// The tensors of one or more safetensors files.
+/// The tensors of one or more files.
 #[derive(Debug)]
 pub struct Checkpoint<S> {
     files: Vec<S>,
@@ -38,7 +41,7 @@ pub struct Checkpoint<S> {
 }
 
 impl<S: Source> Checkpoint<S> {
-    /// Reads the headers of `files`.
+    /// Reads the headers of `files`. Names are those of [`layout::unwrapped`]; tensors without weight are left out.
     ///
     /// # Errors
     /// [`Error::Weights`] for a file that is cut short, or whose header does not agree with it; [`Error::Io`].
@@ -46,8 +49,9 @@ impl<S: Source> Checkpoint<S> {
         let mut tensors = BTreeMap::new();
         for (file, source) in files.iter().enumerate() {
             for (name, tensor) in read_header(file, source).await? {
-                if tensors.insert(name.clone(), tensor).is_some() {
-                    return problem(source, format!("tensor `{name}` stands in two files"));
+                let Some(name) = layout::unwrapped(&name) else { continue };
+                if tensors.insert(name.to_string(), tensor).is_some() {
+                    return problem(source, format!("tensor `{name}` is there twice"));
                 }
             }
         }
@@ -57,6 +61,15 @@ impl<S: Source> Checkpoint<S> {
     /// What errors call the checkpoint.
     pub fn name(&self) -> &str {
         self.files.first().map_or("checkpoint", Source::name)
+    }
+
+    /// Whether it is a TorchScript module, as OpenAI published its models.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub async fn is_script(&self) -> Result<bool> {
+        let [file] = &self.files[..] else { return Ok(false) };
+        Ok(torch::is_archive(&file.read(0..file.len().min(4)).await?) && torch::is_script(file).await?)
     }
 
     /// Elements `range` of a tensor, as f32 (exact for every type that is read).
@@ -81,11 +94,33 @@ impl<S: Source> Checkpoint<S> {
     }
 }
 
+impl<S: Source> Shapes for Checkpoint<S> {
+    fn file(&self) -> &str {
+        self.name()
+    }
+
+    fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|t| t.shape.as_slice())
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+}
+
 fn problem<T>(source: &impl Source, message: String) -> Result<T> {
     Err(Error::Weights { file: source.name().into(), problems: vec![message] })
 }
 
 async fn read_header(file: usize, source: &impl Source) -> Result<Vec<(String, Tensor)>> {
+    let start = source.read(0..source.len().min(4)).await?;
+    if torch::is_archive(&start) {
+        let found = torch::tensors(source).await?.into_iter();
+        return Ok(found.map(|(name, dtype, shape, range)| (name, Tensor { file, dtype, shape, range })).collect());
+    }
+    if start == [0x80, 2, 0x8a, 0x0a] {
+        return problem(source, "is PyTorch's format from before 1.6: load it and save it again with a later PyTorch".into());
+    }
     if source.len() < 8 {
         return problem(source, format!("expected a safetensors file, found {} bytes", source.len()));
     }

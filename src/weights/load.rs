@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use safetensors::Dtype;
 
 use super::checkpoint::{Checkpoint, Tensor};
-use super::layout::{self, LOGIT_SCALE, Recipe};
+use super::layout::{self, LOGIT_BIAS, LOGIT_SCALE, Recipe};
+use super::positions;
 use super::sink::{Filled, Sink, Use};
 use super::source::Source;
 use super::{DeviceWeights, Format};
-use crate::clip::ZEROS;
-use crate::clip::config::Layout;
+use crate::clip::{Config, ZEROS};
 use crate::device::Executor;
 use crate::error::{Error, Result};
 use crate::graph::{Desc, Graph, Rows};
@@ -32,15 +32,18 @@ pub enum StoredAs {
 ///
 /// # Errors
 /// [`Error::Weights`] with every missing, extra and misshapen tensor at once.
-pub fn check<S: Source>(checkpoint: &Checkpoint<S>, layout: Layout, graphs: &[&Graph]) -> Result<()> {
+pub fn check<S: Source>(checkpoint: &Checkpoint<S>, config: &Config, graphs: &[&Graph]) -> Result<()> {
     let mut problems = Vec::new();
-    let mut known = BTreeSet::from([LOGIT_SCALE.to_string()]);
-    match checkpoint.tensors.get(LOGIT_SCALE) {
-        Some(t) if t.count() == 1 => {}
-        found => problems.push(mismatch(LOGIT_SCALE, &[], found)),
+    let mut known = BTreeSet::from([LOGIT_SCALE.to_string(), LOGIT_BIAS.to_string()]);
+    let scores = config.vision.is_some() && config.text.is_some();
+    for name in [scores.then_some(LOGIT_SCALE), (scores && config.sigmoid).then_some(LOGIT_BIAS)].into_iter().flatten() {
+        match checkpoint.tensors.get(name) {
+            Some(t) if t.count() == 1 => {}
+            found => problems.push(mismatch(name, &[], found)),
+        }
     }
     for (_, desc) in graphs.iter().flat_map(|g| g.weights()).filter(|(_, d)| d.name != ZEROS) {
-        let recipe = layout::recipe(layout, &desc.name);
+        let recipe = layout::recipe(config, &desc.name);
         for name in recipe.tensors() {
             let expected = tensor_shape(desc, &recipe);
             let found = checkpoint.tensors.get(name);
@@ -50,7 +53,7 @@ pub fn check<S: Source>(checkpoint: &Checkpoint<S>, layout: Layout, graphs: &[&G
             known.insert(name.clone());
         }
     }
-    let extra = checkpoint.tensors.keys().filter(|name| !known.contains(*name) && !layout::ignored(name));
+    let extra = checkpoint.tensors.keys().filter(|name| !known.contains(*name));
     problems.extend(extra.map(|name| format!("tensor `{name}` is not of this architecture")));
     if problems.is_empty() { Ok(()) } else { Err(Error::Weights { file: checkpoint.name().into(), problems }) }
 }
@@ -65,27 +68,38 @@ fn mismatch(name: &str, expected: &[usize], found: Option<&Tensor>) -> String {
 /// The shape of each tensor of a recipe, with all axes but the first taken together.
 fn tensor_shape(desc: &Desc, recipe: &Recipe) -> Vec<usize> {
     let Rows::Fixed(rows) = desc.rows else { unreachable!("weights have fixed rows") };
+    // Of how many of its tensors the weight is the whole.
+    let whole = |n: usize| match recipe {
+        Recipe::Shares { shares, of, .. } => n / shares.len() * of,
+        Recipe::Rows(names) => n / names.len(),
+        _ => n,
+    };
     match recipe {
         Recipe::Transposed(_) => vec![desc.width, rows],
-        Recipe::Rows(names) if rows == 1 => vec![desc.width / names.len()],
-        Recipe::Rows(names) => vec![rows / names.len(), desc.width],
+        Recipe::Resampled { class, from, .. } => vec![*class as usize + from * from, desc.width],
+        _ if rows == 1 => vec![whole(desc.width)],
+        _ => vec![whole(rows), desc.width],
     }
 }
 
-/// `[n, 3, p, p]` as `[n, 3·p·p]`.
+/// `[n, 3, p, p]` as `[n, 3·p·p]`, `[1, 1, d]` as `[d]`.
 fn flattened(shape: &[usize], axes: usize) -> Vec<usize> {
-    match (axes, shape) {
+    let ones = shape.iter().take(shape.len().saturating_sub(axes)).take_while(|&&n| n == 1).count();
+    match (axes, &shape[ones..]) {
         (2, [first, rest @ ..]) if !rest.is_empty() => vec![*first, rest.iter().product()],
-        _ => shape.to_vec(),
+        (_, rest) => rest.to_vec(),
     }
 }
 
-/// exp's argument for the scores.
+/// A scalar, such as exp's argument for the scores, where the checkpoint has it.
 ///
 /// # Errors
 /// [`Error::Io`]
-pub async fn logit_scale<S: Source>(checkpoint: &Checkpoint<S>) -> Result<f32> {
-    Ok(checkpoint.read(LOGIT_SCALE, 0..1).await?[0])
+pub async fn scalar<S: Source>(checkpoint: &Checkpoint<S>, name: &str) -> Result<Option<f32>> {
+    match checkpoint.tensors.get(name).map(Tensor::count) {
+        Some(1) => Ok(Some(checkpoint.read(name, 0..1).await?[0])),
+        _ => Ok(None),
+    }
 }
 
 /// The weights of a graph where its executor wants them.
@@ -122,7 +136,7 @@ impl Progress {
 pub async fn load<S: Source>(
     executor: &Executor,
     checkpoint: &Checkpoint<S>,
-    layout: Layout,
+    config: &Config,
     graph: &Graph,
     stored: StoredAs,
     progress: &mut Progress,
@@ -138,7 +152,7 @@ pub async fn load<S: Source>(
             Some(node) if node.op.looks_up_rows() => Use::Table,
             Some(_) => Use::Product,
         };
-        let recipe = layout::recipe(layout, &desc.name);
+        let recipe = layout::recipe(config, &desc.name);
         let format = match (usage, stored) {
             (Use::Plain, _) => Format::F32,
             (_, StoredAs::As(format)) => format,
@@ -189,31 +203,49 @@ async fn fill<S: Source>(checkpoint: &Checkpoint<S>, desc: &Desc, recipe: &Recip
             Err(Error::Weights { file: checkpoint.name().into(), problems: vec![problem] })
         }
     };
-    if let Recipe::Transposed(name) = recipe {
-        let (width, rows) = (desc.width, checkpoint.tensors[name].count() / desc.width);
-        let values = checkpoint.read(name, 0..width * rows).await?;
-        let transposed: Vec<f32> = (0..rows * width).map(|i| values[i % width * rows + i / width]).collect();
-        expect_held(&transposed)?;
-        return sink.write(0, &transposed).await;
-    }
-    if desc.rows == Rows::Fixed(1) {
-        let mut row = Vec::with_capacity(desc.width);
-        for name in recipe.tensors() {
-            row.extend(checkpoint.read(name, 0..checkpoint.tensors[name].count()).await?);
+    match recipe {
+        Recipe::Transposed(name) => {
+            let (width, rows) = (desc.width, checkpoint.tensors[name].count() / desc.width);
+            let values = checkpoint.read(name, 0..width * rows).await?;
+            let transposed: Vec<f32> = (0..rows * width).map(|i| values[i % width * rows + i / width]).collect();
+            expect_held(&transposed)?;
+            sink.write(0, &transposed).await
         }
-        return sink.write(0, &row).await;
-    }
-    let mut first = 0;
-    for name in recipe.tensors() {
-        let rows = checkpoint.tensors[name].count() / desc.width;
-        let step = (PIECE / desc.width).max(1);
-        for start in (0..rows).step_by(step) {
-            let end = rows.min(start + step);
-            let values = checkpoint.read(name, start * desc.width..end * desc.width).await?;
-            expect_held(&values)?;
-            sink.write(first + start, &values).await?;
+        Recipe::Resampled { name, class, from, to } => {
+            let values = checkpoint.read(name, 0..checkpoint.tensors[name].count()).await?;
+            sink.write(0, &positions::resampled(&values, desc.width, *class as usize, *from, *to)).await
         }
-        first += rows;
+        Recipe::Rows(_) | Recipe::Shares { .. } if desc.rows == Rows::Fixed(1) => {
+            let mut row = Vec::with_capacity(desc.width);
+            for (name, range) in parts(checkpoint, recipe) {
+                row.extend(checkpoint.read(name, range).await?);
+            }
+            sink.write(0, &row).await
+        }
+        Recipe::Rows(_) | Recipe::Shares { .. } => {
+            let mut first = 0;
+            let step = (PIECE / desc.width).max(1);
+            for (name, range) in parts(checkpoint, recipe) {
+                for start in (range.start..range.end).step_by(step * desc.width) {
+                    let values = checkpoint.read(name, start..range.end.min(start + step * desc.width)).await?;
+                    expect_held(&values)?;
+                    sink.write(first, &values).await?;
+                    first += values.len() / desc.width;
+                }
+            }
+            Ok(())
+        }
     }
-    Ok(())
+}
+
+/// The elements of its tensors that a recipe takes as they are.
+fn parts<'a, S>(checkpoint: &Checkpoint<S>, recipe: &'a Recipe) -> Vec<(&'a String, std::ops::Range<usize>)> {
+    let part = |name: &'a String| {
+        let count = checkpoint.tensors[name].count();
+        match recipe {
+            Recipe::Shares { shares, of, .. } => (name, count / of * shares.start..count / of * shares.end),
+            _ => (name, 0..count),
+        }
+    };
+    recipe.tensors().iter().map(part).collect()
 }

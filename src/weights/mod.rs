@@ -1,12 +1,16 @@
 //! Checkpoints: named tensors, the tables of their names, and the formats that weights are kept in on the device.
 
+mod archive;
 pub mod checkpoint;
 mod device;
 mod format;
 pub mod layout;
 pub mod load;
+pub mod pickle;
+mod positions;
 pub mod sink;
 pub mod source;
+pub mod torch;
 
 pub use device::{DeviceWeight, DeviceWeights, Piece};
 pub use format::Format;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use clip_wgpu::graph::{Graph, Kind, Rows, Size};
-use clip_wgpu::ops::{Attention, LayerNorm, Linear, Normalize, PatchEmbed, Pool, Scores, TokenEmbed};
+use clip_wgpu::ops::{Attention, LayerNorm, Linear, Mean, Normalize, PatchEmbed, Pool, Scores, TokenEmbed};
 use clip_wgpu::weights::Format;
 
 use super::{Case, Random};
@@ -53,6 +53,24 @@ pub fn attention(r: &mut Random, size: Size, op: Attention, scale: f32, lengths:
     let output = g.push("y", op, &[qkv, qkv, at]).unwrap();
     let count = size.batch * size.tokens * 3 * op.heads * op.head;
     Case { graph: Arc::new(g), output, data: vec![(qkv, r.many(count, scale)), (at, lengths)], format: Format::F32, size }
+}
+
+/// One query for all items, as a pooling head has.
+pub fn attention_of_a_probe(r: &mut Random, size: Size, op: Attention, lengths: Vec<f32>) -> Case {
+    let (width, mut g) = (op.heads * op.head, Graph::default());
+    let (q, kv) = (g.weight("q", 1, width), g.input("kv", Rows::Tokens, 2 * width, Kind::F32));
+    let at = g.input("lengths", Rows::Items, 1, Kind::U32);
+    let output = g.push("y", op, &[q, kv, at]).unwrap();
+    let data = vec![(q, r.many(width, 1.0)), (kv, r.many(size.batch * size.tokens * 2 * width, 1.0)), (at, lengths)];
+    Case { graph: Arc::new(g), output, data, format: Format::F32, size }
+}
+
+pub fn mean(r: &mut Random, op: Mean, tokens: usize, width: usize) -> Case {
+    let mut g = Graph::default();
+    let x = g.input("x", Rows::Tokens, width, Kind::F32);
+    let output = g.push("y", op, &[x]).unwrap();
+    let size = Size { batch: 3, tokens };
+    Case { graph: Arc::new(g), output, data: vec![(x, r.many(3 * tokens * width, 1.0))], format: Format::F32, size }
 }
 
 pub fn patch_embed(r: &mut Random, op: PatchEmbed, n: usize, format: Format) -> Case {

@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod cases;
+pub mod server;
 
 use std::sync::{Arc, OnceLock};
 

@@ -1,13 +1,13 @@
 use std::time::Instant;
 
 use clap::Args;
-use clip_wgpu::clip::ModelFiles;
 use clip_wgpu::{Clip, Options, Result};
 use serde_json::json;
 
 use crate::Outcome;
 use crate::context::Globals;
 use crate::output::{say, say_json};
+use clip_wgpu::clip::config::TextPool;
 
 /// Time both towers: a line per tower and batch
 ///
@@ -44,16 +44,17 @@ impl Bench {
         let executor = g.executor()?;
         let batch = self.batches.iter().copied().max().unwrap_or(1).max(1) as usize;
         let start = Instant::now();
-        let clip = g.load_on(&executor, ModelFiles::find(name)?, Options { batch, ..g.options() }, &[])?;
+        let clip = g.load_on(&executor, g.find(&name)?, Options { batch, ..g.options() }, &[])?;
         let load_ms = ms(start);
         if !g.json {
             say(&format!("{name} on {}: loaded in {load_ms:.0} ms", executor.name()))?;
         }
         let mut lines = Vec::new();
-        for tower in ["image", "text"] {
+        let towers = [clip.config.vision.as_ref().map(|_| "image"), clip.config.text.as_ref().map(|_| "text")];
+        for tower in towers.into_iter().flatten() {
             let mut first_run = None;
             for &batch in self.batches.iter().filter(|b| **b > 0) {
-                let mut call = self.call(&clip, tower, batch as usize);
+                let mut call = self.call(&clip, tower, batch as usize)?;
                 let start = Instant::now();
                 call()?;
                 let first_ms = *first_run.get_or_insert(ms(start));
@@ -70,29 +71,29 @@ impl Bench {
             }
         }
         if g.json {
-            let tokens = self.tokens.unwrap_or(clip.config.text.context);
+            let tokens = self.tokens.or(clip.config.text.as_ref().map(|t| t.context));
             say_json(&json!({"model": name, "device": executor.name(), "load_ms": load_ms, "text_tokens": tokens, "lines": lines}))?;
         }
         Ok(Outcome::Done)
     }
 
     /// One call of a tower.
-    fn call<'a>(&self, clip: &'a Clip, tower: &str, batch: usize) -> Box<dyn FnMut() -> Result<()> + 'a> {
-        let c = &clip.config;
+    fn call<'a>(&self, clip: &'a Clip, tower: &str, batch: usize) -> Result<Box<dyn FnMut() -> Result<()> + 'a>> {
         if tower == "image" {
-            let pixels: Vec<f32> = (0..batch * 3 * c.vision.size.pow(2)).map(|i| (i * 7919 % 1009) as f32 / 504.5 - 1.0).collect();
-            return Box::new(move || pollster::block_on(clip.encode_pixels(&pixels)).map(drop));
+            let side = clip.config.vision()?.size;
+            let pixels: Vec<f32> = (0..batch * 3 * side.pow(2)).map(|i| (i * 7919 % 1009) as f32 / 504.5 - 1.0).collect();
+            return Ok(Box::new(move || pollster::block_on(clip.encode_pixels(&pixels)).map(drop)));
         }
-        // The greatest id is the end of text in every vocabulary of this kind.
-        let end = match c.text.pool {
-            clip_wgpu::clip::config::TextPool::Eos(id) => id,
-            clip_wgpu::clip::config::TextPool::Argmax => c.text.vocabulary as u32 - 1,
+        let c = clip.config.text()?;
+        let end = match c.pool {
+            TextPool::Eos(id) => id,
+            _ => c.vocabulary as u32 - 1, // the greatest id is the end of text where one is looked for
         };
-        let tokens = self.tokens.unwrap_or(c.text.context).clamp(2, c.text.context);
+        let tokens = self.tokens.unwrap_or(c.context).clamp(2, c.context);
         let ids: Vec<Vec<u32>> = (0..batch)
-            .map(|b| (1..tokens).map(|t| ((b * 31 + t * 17) % (end as usize).min(c.text.vocabulary)) as u32).chain([end]).collect())
+            .map(|b| (1..tokens).map(|t| ((b * 31 + t * 17) % (end as usize).clamp(1, c.vocabulary)) as u32).chain([end]).collect())
             .collect();
-        Box::new(move || pollster::block_on(clip.encode_ids(&ids)).map(drop))
+        Ok(Box::new(move || pollster::block_on(clip.encode_ids(&ids)).map(drop)))
     }
 
     fn measure(&self, call: &mut dyn FnMut() -> Result<()>) -> Result<Times> {

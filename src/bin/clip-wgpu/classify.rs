@@ -29,9 +29,10 @@ pub struct Classify {
     /// A prompt with {} where the label goes, such as 'a photo of a {}.'; several are averaged. Default: the label alone
     #[arg(short, long = "template", value_name = "TEMPLATE")]
     templates: Vec<String>,
-    /// What a score is: shares of 1 among the labels, each label for itself, or the cosine
-    #[arg(long, value_enum, default_value = "softmax")]
-    score: ScoreName,
+    /// What a score is: shares of 1 among the labels (softmax), each label for itself (sigmoid), or the cosine. Default: what the
+    /// model was trained for, softmax or, for SigLIP, sigmoid
+    #[arg(long, value_enum)]
+    score: Option<ScoreName>,
     /// Print the best N labels
     #[arg(long, value_name = "N", default_value_t = 5)]
     top: usize,
@@ -60,6 +61,14 @@ impl ScoreName {
     }
 }
 
+fn name_of(score: Score) -> &'static str {
+    match score {
+        Score::Softmax => "softmax",
+        Score::Sigmoid => "sigmoid",
+        Score::Cosine => "cosine",
+    }
+}
+
 impl Classify {
     pub fn run(self, g: &Globals) -> Result<Outcome> {
         let mut labels = self.labels.clone();
@@ -77,7 +86,8 @@ impl Classify {
         inputs::tokenize(g, &clip, &labels, self.strict)?; // for what it says of labels that are too long
         let classifier = pollster::block_on(clip.classifier(&labels, &self.templates))?;
         let encoded = inputs::encode(g, &clip, &pictures)?;
-        let scores = pollster::block_on(classifier.scores(&encoded.embeddings(clip.config.embed), self.score.score()))?;
+        let score = self.score.map_or(clip.score(), ScoreName::score);
+        let scores = pollster::block_on(classifier.scores(&encoded.embeddings(clip.config.embed), score))?;
         let rows: Vec<(&String, Vec<(&str, f32)>)> = encoded
             .names
             .iter()
@@ -85,9 +95,9 @@ impl Classify {
             .map(|(name, row)| (name, self.shown(&classifier, row)))
             .collect();
         if g.json {
-            self.print_json(g, &clip, &rows, &encoded.failed)?;
+            print_json(g, &clip, score, &rows, &encoded.failed)?;
         } else {
-            rows.iter().try_for_each(|(name, labels)| self.print(name, labels))?;
+            rows.iter().try_for_each(|(name, labels)| print(score, name, labels))?;
         }
         Ok(if encoded.failed.is_empty() { Outcome::Done } else { Outcome::SomeFailed })
     }
@@ -97,25 +107,22 @@ impl Classify {
         let enough = |(_, score): &(&str, f32)| self.threshold.is_none_or(|t| *score >= t);
         classifier.ranked(row).into_iter().filter(enough).take(self.top).collect()
     }
+}
 
-    fn print(&self, name: &str, labels: &[(&str, f32)]) -> Result<()> {
-        say(name)?;
-        if labels.is_empty() {
-            return say("          none of these");
-        }
-        labels.iter().try_for_each(|(label, score)| match self.score {
-            ScoreName::Cosine => say(&format!("  {score:>7.4}  {label}")),
-            _ => say(&format!("  {:>5.1} %  {label}", 100.0 * score)),
-        })
+fn print(score: Score, name: &str, labels: &[(&str, f32)]) -> Result<()> {
+    say(name)?;
+    if labels.is_empty() {
+        return say("          none of these");
     }
+    labels.iter().try_for_each(|(label, value)| match score {
+        Score::Cosine => say(&format!("  {value:>7.4}  {label}")),
+        _ => say(&format!("  {:>5.1} %  {label}", 100.0 * value)),
+    })
+}
 
-    fn print_json(&self, g: &Globals, clip: &Clip, rows: &[(&String, Vec<(&str, f32)>)], failed: &[(String, String)]) -> Result<()> {
-        let labels =
-            |labels: &[(&str, f32)]| labels.iter().map(|(label, score)| json!({"label": label, "score": score})).collect::<Vec<_>>();
-        let images: Vec<_> = rows.iter().map(|(name, row)| json!({"input": name, "labels": labels(row)})).collect();
-        let score = self.score.to_possible_value().map(|v| v.get_name().to_string());
-        say_json(
-            &json!({"model": g.model()?, "device": clip.executor.name(), "score": score, "images": images, "failed": failed_json(failed)}),
-        )
-    }
+fn print_json(g: &Globals, clip: &Clip, score: Score, rows: &[(&String, Vec<(&str, f32)>)], failed: &[(String, String)]) -> Result<()> {
+    let labels = |labels: &[(&str, f32)]| labels.iter().map(|(label, score)| json!({"label": label, "score": score})).collect::<Vec<_>>();
+    let images: Vec<_> = rows.iter().map(|(name, row)| json!({"input": name, "labels": labels(row)})).collect();
+    let (score, failed) = (name_of(score), failed_json(failed));
+    say_json(&json!({"model": g.model()?, "device": clip.executor.name(), "score": score, "images": images, "failed": failed}))
 }

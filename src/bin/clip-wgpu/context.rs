@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::output::megabytes;
 use clap::{Args, ValueEnum};
-use clip_wgpu::clip::{ModelFiles, PICO};
+use clip_wgpu::clip::registry::DEFAULT;
+use clip_wgpu::clip::{ModelFiles, PICO, repository};
+use clip_wgpu::hub::Hub;
 use clip_wgpu::weights::Format;
 use clip_wgpu::weights::load::StoredAs;
 use clip_wgpu::{Clip, Device, Error, Executor, Options, Result};
@@ -13,8 +16,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 #[derive(Args)]
 #[command(next_help_heading = "Options for every command")]
 pub struct Globals {
-    /// The model: `pico` (in the box; knows drawings of shapes), or a folder as it comes from Hugging Face or open_clip
-    #[arg(short, long, global = true, value_name = "NAME|DIR")]
+    /// The model: `pico` (in the box; knows drawings of shapes); a folder or weight file as it comes from Hugging Face, open_clip
+    /// or OpenAI; a name on the Hub (openai/clip-vit-base-patch32) or open_clip's (ViT-B-32/laion2b_s34b_b79k), pulled once.
+    /// Default: ViT-B-32-256/datacomp_s34b_b86k
+    #[arg(short, long, global = true, value_name = "NAME|DIR|FILE")]
     pub model: Option<String>,
     /// Where it runs: auto (a hardware GPU, else the CPU), gpu, gpu:NAME, gpu:INDEX or cpu
     #[arg(long, global = true, default_value = "auto", value_name = "DEVICE", value_parser = parse_device)]
@@ -25,13 +30,16 @@ pub struct Globals {
     /// The most pictures or texts that run at once
     #[arg(long, global = true, default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub batch: u16,
+    /// Side of the pictures in pixels, where not the one that the model was trained on (its positions are resampled)
+    #[arg(long, global = true, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..))]
+    pub image_size: Option<u16>,
     /// Print one JSON document instead of text
     #[arg(long, global = true)]
     pub json: bool,
     /// No progress and no warnings
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Never open a network connection (this version never does)
+    /// Never open a network connection: only what was pulled before, or is a folder
     #[arg(long, global = true)]
     pub offline: bool,
 }
@@ -49,15 +57,55 @@ fn parse_device(text: &str) -> std::result::Result<Device, String> {
 }
 
 impl Globals {
-    /// The name of the model, which must have been given.
-    pub fn model(&self) -> Result<&str> {
-        let missing = || Error::Argument(format!("which model? Expected -m {PICO} (in the box; knows drawings of shapes) or -m DIR"));
-        self.model.as_deref().ok_or_else(missing)
+    /// The name of the model; of the default one where none was given.
+    pub fn model(&self) -> Result<String> {
+        if let Some(model) = &self.model {
+            return Ok(model.clone());
+        }
+        let Some(repo) = repository(DEFAULT)? else { return Ok(DEFAULT.into()) };
+        if self.hub().cache.snapshot(&repo).is_none() {
+            self.warn(&format!("no model was named (-m): taking {DEFAULT}, 72.8 % on ImageNet"));
+        }
+        Ok(DEFAULT.into())
     }
 
     /// The files of the model, or `None` where none was given.
     pub fn files(&self) -> Result<Option<ModelFiles>> {
-        self.model.as_deref().map(ModelFiles::find).transpose()
+        self.model.as_deref().map(|name| self.find(name)).transpose()
+    }
+
+    /// The files of a model, pulled where they are not here; says where they were wrong.
+    pub fn find(&self, name: &str) -> Result<ModelFiles> {
+        let files = self.pulling(|hub| pollster::block_on(ModelFiles::find_in(name, hub)))?;
+        files.notes.iter().for_each(|note| self.warn(note));
+        Ok(files)
+    }
+
+    /// The Hub as the environment and `--offline` say.
+    pub fn hub(&self) -> Hub {
+        let hub = Hub::from_env();
+        Hub { offline: hub.offline || self.offline, ..hub }
+    }
+
+    /// Asks the Hub for something, with a line that says how big it is and a progress bar.
+    pub fn pulling<T>(&self, ask: impl FnOnce(&Hub) -> Result<T>) -> Result<T> {
+        let bar = self.bar(0, "pulling  {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+        bar.set_draw_target(ProgressDrawTarget::hidden()); // until there is something to pull
+        let (told, quiet) = (bar.clone(), self.quiet);
+        let progress = Arc::new(move |done, total| {
+            told.set_length(total);
+            told.set_position(done);
+        });
+        let announced = bar.clone();
+        let announce = Arc::new(move |repo: &str, bytes: u64| {
+            if !quiet {
+                eprintln!("clip-wgpu: pulling {repo}, {}", megabytes(bytes));
+                announced.set_draw_target(ProgressDrawTarget::stderr());
+            }
+        });
+        let answer = ask(&Hub { progress: Some(progress), announce: Some(announce), ..self.hub() });
+        bar.finish_and_clear();
+        answer
     }
 
     pub fn warn(&self, message: &str) {
@@ -73,7 +121,13 @@ impl Globals {
             Dtype::F16 => StoredAs::As(Format::F16),
             Dtype::Bf16 => StoredAs::As(Format::Bf16),
         };
-        Options { device: self.device.clone(), stored, batch: self.batch.into(), ..Options::default() }
+        Options {
+            device: self.device.clone(),
+            stored,
+            batch: self.batch.into(),
+            image_size: self.image_size.map(usize::from),
+            ..Options::default()
+        }
     }
 
     /// Opens the device; says so where `auto` ends on the CPU.
@@ -93,7 +147,7 @@ impl Globals {
     /// As [`Globals::load`], with these options.
     pub fn load_with(&self, options: Options) -> Result<Clip> {
         let name = self.model()?;
-        let files = ModelFiles::find(name)?;
+        let files = self.find(&name)?;
         if name == PICO {
             self.warn("pico knows drawings of ten colours and eight shapes, not photographs; -m DIR takes a real model");
         }

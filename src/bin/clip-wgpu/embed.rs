@@ -80,7 +80,7 @@ impl EmbedText {
         let ids = inputs::tokenize(g, &clip, &texts, self.strict)?;
         let bar = g.bar(ids.len() as u64, "encoding {bar:30} {pos}/{len} {per_sec} {eta}");
         let mut all = Embeddings { rows: ids.len(), width: clip.config.embed, data: Vec::new() };
-        for part in ids.chunks(clip.text.runner.capacity().batch) {
+        for part in ids.chunks(clip.text()?.runner.capacity().batch) {
             all.data.extend(pollster::block_on(clip.encode_ids(part))?.data);
             bar.inc(part.len() as u64);
         }
@@ -99,7 +99,7 @@ impl To {
     fn write(&self, g: &Globals, clip: &Clip, names: &[String], embeddings: &Embeddings, failed: &[(String, String)]) -> Result<Outcome> {
         let rows = || (0..embeddings.rows).map(|i| row_json(&names[i], embeddings.row(i)));
         if let Some(path) = &self.output {
-            write_embeddings(path, g.model()?, names, embeddings)?;
+            write_embeddings(path, &g.model()?, names, embeddings)?;
         }
         match (&self.output, g.json) {
             (output, true) => {

@@ -55,7 +55,7 @@ impl Encoded {
 pub fn encode(g: &Globals, clip: &Clip, paths: &[PathBuf]) -> Result<Encoded> {
     let bar = g.bar(paths.len() as u64, "encoding {bar:30} {pos}/{len} {per_sec} {eta}");
     let mut encoded = Encoded::default();
-    for part in paths.chunks(clip.vision.runner.capacity().batch) {
+    for part in paths.chunks(clip.vision()?.runner.capacity().batch) {
         let opened: Vec<(String, Result<Image>)> = part.par_iter().map(|path| (path.display().to_string(), open(path))).collect();
         let mut images = Vec::new();
         for (name, image) in opened {

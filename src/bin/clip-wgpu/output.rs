@@ -99,3 +99,11 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
         Error::io(path)(e)
     })
 }
+
+/// Bytes in words.
+pub fn megabytes(bytes: u64) -> String {
+    match bytes {
+        1_000_000_000.. => format!("{:.1} GB", bytes as f64 / 1e9),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}

@@ -27,7 +27,13 @@ impl Preprocess {
         if self.output.extension().is_none_or(|e| e != "npy") {
             return Err(Error::Argument(format!("{}: expected a name that ends in .npy", self.output.display())));
         }
-        let recipe = g.files()?.map_or_else(|| clip_wgpu::Preprocess::openai(224), |files| files.preprocess);
+        let recipe = match g.files()? {
+            Some(files) => {
+                let size = g.image_size.map_or(files.config.vision()?.size, usize::from);
+                files.preprocess.with_size(files.config.with_image_size(size)?.vision()?.size)
+            }
+            None => clip_wgpu::Preprocess::openai(g.image_size.map_or(224, usize::from)),
+        };
         let image = inputs::open(&self.image)?;
         let shape = [3, recipe.size, recipe.size];
         replace(&self.output, &npy(&shape, &recipe.pixels(&image)))?;

@@ -23,7 +23,7 @@ pub struct Tokenize {
 impl Tokenize {
     pub fn run(self, g: &Globals) -> Result<Outcome> {
         let (tokenizer, context) = match g.files()? {
-            Some(files) => (files.tokenizer, files.config.text.context),
+            Some(files) => (files.tokenizer, files.config.text()?.context),
             None => (Tokenizer::clip(), 77),
         };
         let mut documents = Vec::new();

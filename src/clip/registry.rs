@@ -1,0 +1,103 @@
+//! open_clip's names: which repository a model and tag is, its activation and its preprocessing
+//! (`scripts/reference/registry.py` makes the table from open_clip's own).
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Config;
+use super::config::Layout;
+use crate::input::Preprocess;
+use crate::ops::Act;
+
+/// What is read where no model is named: 72.8 % on ImageNet for the work of a ViT-B/32, the best of its cost.
+pub const DEFAULT: &str = "ViT-B-32-256/datacomp_s34b_b86k";
+
+/// An architecture of open_clip.
+#[derive(Debug, Deserialize)]
+pub struct Architecture {
+    pub parameters: u64,
+    /// As `model_cfg` of `open_clip_config.json`.
+    pub config: Value,
+}
+
+/// A set of weights that open_clip knows.
+#[derive(Debug, Deserialize)]
+pub struct Pretrained {
+    /// open_clip's name of the architecture, such as `ViT-B-32`.
+    pub name: String,
+    pub tag: String,
+    pub repo: String,
+    /// Whether it was trained with QuickGELU, whatever its configuration says.
+    pub quick_gelu: bool,
+    /// Published zero-shot accuracy on ImageNet, in per cent.
+    pub top1: Option<f64>,
+    /// Of the preprocessing, as `preprocess_cfg` of `open_clip_config.json`.
+    #[serde(flatten)]
+    pub preprocess: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Table {
+    architectures: BTreeMap<String, Architecture>,
+    pretrained: Vec<Pretrained>,
+}
+
+fn table() -> &'static Table {
+    static TABLE: OnceLock<Table> = OnceLock::new();
+    TABLE.get_or_init(|| serde_json::from_str(include_str!("../../assets/open_clip.json")).expect("the table is whole"))
+}
+
+/// The architecture of this name.
+pub fn architecture(name: &str) -> Option<&'static Architecture> {
+    table().architectures.get(name)
+}
+
+/// All sets of weights, those of one architecture together.
+pub fn pretrained() -> &'static [Pretrained] {
+    &table().pretrained
+}
+
+/// The weights of a repository.
+pub fn of_repo(repo: &str) -> Option<&'static Pretrained> {
+    pretrained().iter().find(|p| p.repo == repo)
+}
+
+/// OpenAI's own names (`clip/clip.py`) as open_clip's.
+pub fn openai(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "ViT-B/32" => "ViT-B-32/openai",
+        "ViT-B/16" => "ViT-B-16/openai",
+        "ViT-L/14" => "ViT-L-14/openai",
+        "ViT-L/14@336px" => "ViT-L-14-336/openai",
+        _ => return None,
+    })
+}
+
+impl Pretrained {
+    /// Sets the activation and the preprocessing that the weights were trained with, and says what its files had otherwise.
+    pub fn correct(&self, config: &mut Config, preprocess: &mut Preprocess) -> Vec<String> {
+        let mut notes = Vec::new();
+        if config.layout != Layout::Timm {
+            let trained = if self.quick_gelu { Act::QuickGelu } else { Act::Gelu };
+            let towers = [config.vision.as_mut().map(|v| &mut v.tower), config.text.as_mut().map(|t| &mut t.tower)];
+            for tower in towers.into_iter().flatten().filter(|t| matches!(t.act, Act::Gelu | Act::QuickGelu) && t.act != trained) {
+                notes
+                    .push(format!("{}: its files say {:?}, but it was trained with {trained:?} (open_clip's table)", self.repo, tower.act));
+                tower.act = trained;
+            }
+        }
+        let recipe = Value::Object(self.preprocess.clone().into_iter().collect());
+        match Preprocess::from_open_clip(&recipe, preprocess.size, "open_clip's table") {
+            Ok(trained) if trained != *preprocess => {
+                notes.push(format!("{}: preprocessing is open_clip's for these weights, not that of its files", self.repo));
+                *preprocess = trained;
+            }
+            _ => {}
+        }
+        notes.dedup();
+        notes
+    }
+}

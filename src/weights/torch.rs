@@ -1,0 +1,98 @@
+//! PyTorch's files (`.pt`, `.bin`): zip archives of a pickle and the storages that it names. TorchScript's are the same with code
+//! beside it, which is not looked at.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use safetensors::Dtype;
+
+use super::archive::Archive;
+use super::pickle::{self, TensorRef};
+use super::source::Source;
+use crate::error::{Error, Result};
+
+/// The greatest pickle that is read: state dictionaries take 100 bytes per tensor.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// A tensor of a file: its name, type, shape and bytes.
+pub type Found = (String, Dtype, Vec<usize>, Range<u64>);
+
+/// Whether a file begins as PyTorch's do.
+pub fn is_archive(start: &[u8]) -> bool {
+    start.starts_with(b"PK\x03\x04")
+}
+
+/// Whether the archive is a TorchScript module, as OpenAI published its models.
+///
+/// # Errors
+/// As [`tensors`].
+pub async fn is_script<S: Source>(source: &S) -> Result<bool> {
+    Ok(Archive::open(source).await?.names().any(|n| n.contains("/code/")))
+}
+
+/// The tensors of a state dictionary, a training checkpoint or a TorchScript module.
+///
+/// # Errors
+/// [`Error::Weights`] for a damaged or hostile file, or a tensor whose elements do not lie one after another; [`Error::Io`].
+pub async fn tensors<S: Source>(source: &S) -> Result<Vec<Found>> {
+    let fail = |message: String| Error::Weights { file: source.name().into(), problems: vec![message] };
+    let archive = Archive::open(source).await?;
+    let pickle = archive.names().find(|n| n.ends_with("/data.pkl")).map(str::to_string);
+    let pickle =
+        pickle.ok_or_else(|| fail("is an archive without data.pkl: expected one that torch.save or torch.jit.save wrote".into()))?;
+    let root = pickle.trim_end_matches("data.pkl");
+    if let Ok(order) = archive.range(&format!("{root}byteorder")).await
+        && source.read(order.start..order.end.min(order.start + 16)).await? == b"big"
+    {
+        return Err(fail("was written on a big-endian machine: save it again on a little-endian one".into()));
+    }
+    let range = archive.range(&pickle).await?;
+    if range.end - range.start > MOST_BYTES {
+        return Err(fail(format!("its pickle takes {} bytes, more than any model's", range.end - range.start)));
+    }
+    let named = pickle::tensors(&source.read(range).await?).map_err(fail)?;
+    let mut storages: HashMap<String, Range<u64>> = HashMap::new();
+    let mut found = Vec::new();
+    for (name, tensor) in named {
+        let Some((dtype, size)) = dtype(&tensor.storage.class) else { continue }; // no weight has such a type
+        let storage = match storages.get(&tensor.storage.key) {
+            Some(range) => range.clone(),
+            None => {
+                let range = archive.range(&format!("{root}data/{}", tensor.storage.key)).await?;
+                storages.insert(tensor.storage.key.clone(), range.clone());
+                range
+            }
+        };
+        let bytes = bytes_of(&tensor, size, &storage).map_err(|message| fail(format!("tensor `{name}`: {message}")))?;
+        found.push((name, dtype, tensor.shape.clone(), bytes));
+    }
+    Ok(found)
+}
+
+fn dtype(class: &str) -> Option<(Dtype, u64)> {
+    Some(match class {
+        "FloatStorage" => (Dtype::F32, 4),
+        "HalfStorage" => (Dtype::F16, 2),
+        "BFloat16Storage" => (Dtype::BF16, 2),
+        "DoubleStorage" => (Dtype::F64, 8),
+        "LongStorage" => (Dtype::I64, 8),
+        _ => return None,
+    })
+}
+
+/// Where a tensor's elements lie.
+fn bytes_of(tensor: &TensorRef, size: u64, storage: &Range<u64>) -> std::result::Result<Range<u64>, String> {
+    let mut expected = 1;
+    for (&n, &stride) in tensor.shape.iter().zip(&tensor.strides).rev() {
+        if n > 1 && stride != expected {
+            return Err(format!("has strides {:?} for {:?}: make it contiguous and save it again", tensor.strides, tensor.shape));
+        }
+        expected = expected.checked_mul(n).ok_or("has more elements than any tensor")?;
+    }
+    let start = (tensor.offset as u64).checked_mul(size).and_then(|o| storage.start.checked_add(o));
+    let end = start.and_then(|start| (expected as u64).checked_mul(size)?.checked_add(start));
+    match (start, end) {
+        (Some(start), Some(end)) if end <= storage.end => Ok(start..end),
+        _ => Err(format!("needs more than the {} bytes of its storage", storage.end - storage.start)),
+    }
+}
