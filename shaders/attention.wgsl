@@ -2,121 +2,192 @@
 // softmax, arXiv 2205.14135): the scores never reach memory.
 //
 //   q        [batch, q_step, k]        f32, head h in columns h · HEAD …; a pooling head's query is one for all: q_step 0
-//   kv       [batch, keys, x_stride]   f32, head h in columns k_at + h · HEAD … and v_at + h · HEAD …
-//   lengths  [batch]                    u32: keys from there on are not seen
-//   y        [batch, tokens, n]         f32
+//   kv       [batch, keys, kv_stride]  f32, head h in columns k_at + h · HEAD … and v_at + h · HEAD …
+//   lengths  [batch]                   u32: keys from there on are not seen; read only if LENGTHS
+//   y        [batch, tokens, n]        f32
 //
-// A workgroup of 64 makes 16 queries of one head; four invocations share a query: each scores 4 of the 16 keys at hand
-// and sums every fourth vec4 of the output. Any head width: rows are read by element and padded with zeros here.
+// A workgroup of 64 makes 32 queries of one head, 32 keys at a time: an invocation scores 4 queries × 4 keys, then sums 4
+// queries × every eighth vec4 of the output, in matrices and straight lines (see product_tile). Queries, keys and values
+// come from storage as vec4: eight invocations read the same ones at once, which caches serve. Only probabilities are
+// exchanged: two barriers per 32 keys. Heads of any width up to 128; where 4 does not divide it, elements are gathered.
+// A score that is not a number stays one: its query's row is not finite, and is reported.
 
-override HEAD: u32;              // elements per head, up to 120
+override HEAD: u32;              // elements per head
 override CAUSAL: bool = false;   // a query sees no later key
+override LENGTHS: bool = false;
 override HEAD4: u32 = (HEAD + 3u) / 4u;
 
-const QUERIES = 16u;
-const KEYS = 16u;
-const PARTS = 4u;                // invocations per query
-const SLICES = 8u;               // vec4 of the output per invocation, for heads up to 128
+const QUERIES = 32u;
+const KEYS = 32u;                // at a time
 const LOWEST = -3e38;            // what a masked key scores: WGSL may assume that there are no infinities
 
-@group(0) @binding(0) var<storage, read> q: array<f32>;
-@group(0) @binding(1) var<storage, read> kv: array<f32>;
+struct AttentionDims {
+    keys: u32,      // per item
+    q_step: u32,    // rows of q from one item to the next
+    kv_stride: u32, // of a row, in elements
+    k_at: u32,      // column of the first head's key, and value
+    v_at: u32,
+    scale: f32,
+}
+
+@group(1) @binding(1) var<uniform> op: AttentionDims;
+
+@group(0) @binding(0) var<storage, read> q: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> kv: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> lengths: array<u32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
-var<workgroup> qs: array<vec4<f32>, QUERIES * HEAD4>;
-var<workgroup> kvs: array<vec4<f32>, KEYS * HEAD4>; // the keys, then the values
-var<workgroup> scores: array<f32, QUERIES * KEYS>;
+var<workgroup> ps: array<array<vec4<f32>, 8>, QUERIES>; // probabilities: [query][key / 4]
+var<workgroup> parts: array<array<f32, 8>, QUERIES>;    // what eight invocations know of a query: [query][x]
 
-/// Elements d … d + 3 of a head's query that begins at `base`.
-fn query4(base: u32, d: u32) -> vec4<f32> {
-    var v = vec4(0.0);
-    for (var c = 0u; c < 4u; c += 1u) { if d + c < HEAD { v[c] = q[base + d + c]; } }
-    return v;
+/// Elements 4·d4 … 4·d4 + 3 of the head whose query begins at element `base`.
+fn query4(base: u32, d4: u32) -> vec4<f32> {
+    let at = base + 4u * d4;
+    if HEAD % 4u == 0u { return q[at / 4u]; }
+    return vec4(q[at / 4u][at % 4u], q[(at + 1u) / 4u][(at + 1u) % 4u], q[(at + 2u) / 4u][(at + 2u) % 4u], q[(at + 3u) / 4u][(at + 3u) % 4u]);
 }
 
-/// The same of a key or value.
-fn key4(base: u32, d: u32) -> vec4<f32> {
-    var v = vec4(0.0);
-    for (var c = 0u; c < 4u; c += 1u) { if d + c < HEAD { v[c] = kv[base + d + c]; } }
-    return v;
+/// The same of a key or value, with zeros beyond the head.
+fn key4(base: u32, d4: u32) -> vec4<f32> {
+    let at = base + 4u * d4;
+    if HEAD % 4u == 0u { return kv[at / 4u]; }
+    let v = vec4(kv[at / 4u][at % 4u], kv[(at + 1u) / 4u][(at + 1u) % 4u], kv[(at + 2u) / 4u][(at + 2u) % 4u], kv[(at + 3u) / 4u][(at + 3u) % 4u]);
+    return select(vec4(0.0), v, 4u * d4 + vec4(0u, 1u, 2u, 3u) < vec4(HEAD));
 }
 
-/// Keys k0 … k0 + KEYS of columns `column` … into workgroup memory, zeros from `keys` on.
-fn load_keys(item: u32, column: u32, k0: u32, keys: u32, lane: u32) {
-    for (var i = lane; i < KEYS * HEAD4; i += 64u) {
-        let key = k0 + i / HEAD4;
-        var v = vec4(0.0);
-        if key < keys { v = key4((item * dims.keys + key) * dims.x_stride + column, 4u * (i % HEAD4)); }
-        kvs[i] = v;
-    }
+/// y[r] + Σ w[c] · x[r][c].
+fn multiply_add(y: mat4x4<f32>, w: mat4x4<f32>, x: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4(
+        y[0] + w[0] * x[0].x + w[1] * x[0].y + w[2] * x[0].z + w[3] * x[0].w,
+        y[1] + w[0] * x[1].x + w[1] * x[1].y + w[2] * x[1].z + w[3] * x[1].w,
+        y[2] + w[0] * x[2].x + w[1] * x[2].y + w[2] * x[2].z + w[3] * x[2].w,
+        y[3] + w[0] * x[3].x + w[1] * x[3].y + w[2] * x[3].z + w[3] * x[3].w,
+    );
 }
 
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn scaled(y: mat4x4<f32>, by: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(y[0] * by.x, y[1] * by.y, y[2] * by.z, y[3] * by.w);
+}
+
+/// Vec4 d4 of four values.
+fn values4(base: vec4<u32>, d4: u32) -> mat4x4<f32> {
+    let d = min(d4, HEAD4 - 1u);
+    return mat4x4(key4(base.x, d), key4(base.y, d), key4(base.z, d), key4(base.w, d));
+}
+
+fn greatest_part(row: u32) -> f32 {
+    return max(max(max(parts[row][0], parts[row][1]), max(parts[row][2], parts[row][3])), max(max(parts[row][4], parts[row][5]), max(parts[row][6], parts[row][7])));
+}
+
+fn sum_of_parts(row: u32) -> f32 {
+    return ((parts[row][0] + parts[row][1]) + (parts[row][2] + parts[row][3])) + ((parts[row][4] + parts[row][5]) + (parts[row][6] + parts[row][7]));
+}
+
+fn store_row(row: u32, head: u32, d4: u32, v: vec4<f32>) {
+    let d = 4u * d4;
+    let at = row * dims.n + head * HEAD + d;
+    if d < HEAD { y[at] = v.x; }
+    if d + 1u < HEAD { y[at + 1u] = v.y; }
+    if d + 2u < HEAD { y[at + 2u] = v.z; }
+    if d + 3u < HEAD { y[at + 3u] = v.w; }
+}
+
+/// Four queries of y, 8 apart.
+fn store_rows(item: u32, query: u32, head: u32, d4: u32, v: mat4x4<f32>) {
+    let row = item * dims.tokens + query;
+    if query < dims.tokens { store_row(row, head, d4, v[0]); }
+    if query + 8u < dims.tokens { store_row(row + 8u, head, d4, v[1]); }
+    if query + 16u < dims.tokens { store_row(row + 16u, head, d4, v[2]); }
+    if query + 24u < dims.tokens { store_row(row + 24u, head, d4, v[3]); }
+}
+
+@compute @workgroup_size(8, 8)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_id) at: vec3<u32>) {
     let head = group.y;
-    let item = group.z;
-    let query0 = group.x * QUERIES;
-    let mine = lane / PARTS;
-    let part = lane % PARTS;
-    let query = query0 + mine;
+    let item = group.z + dims.group;
+    let query = vec4(group.x * QUERIES + at.y) + vec4(0u, 8u, 16u, 24u);
+    let q_base = (item * op.q_step + min(query, vec4(dims.tokens - 1u))) * dims.k + head * HEAD;
+    let item_base = item * op.keys * op.kv_stride + head * HEAD;
 
-    for (var i = lane; i < QUERIES * HEAD4; i += 64u) {
-        let row = query0 + i / HEAD4;
-        var v = vec4(0.0);
-        if row < dims.tokens { v = dims.scale * query4((item * dims.q_step + row) * dims.k + head * HEAD, 4u * (i % HEAD4)); }
-        qs[i] = v;
+    var keys = op.keys;
+    if LENGTHS { keys = min(lengths[item], op.keys); }
+    var end = keys;
+    if CAUSAL { end = min(keys, group.x * QUERIES + QUERIES); }
+
+    var greatest = vec4(LOWEST); // of each of the four queries
+    var sum = vec4(0.0);         // of this invocation's keys alone
+    var out0: mat4x4<f32>;       // vec4 at.x of the four queries
+    var out1: mat4x4<f32>;       // vec4 at.x + 8
+    var out2: mat4x4<f32>;
+    var out3: mat4x4<f32>;
+    for (var k0 = 0u; k0 < end; k0 += KEYS) {
+        let key = vec4(k0 + 4u * at.x) + vec4(0u, 1u, 2u, 3u);
+        let k_base = item_base + min(key, vec4(keys - 1u)) * op.kv_stride + op.k_at;
+        var scores: mat4x4<f32>;
+        for (var d = 0u; d < HEAD4; d += 1u) {
+            let qs = mat4x4(query4(q_base.x, d), query4(q_base.y, d), query4(q_base.z, d), query4(q_base.w, d));
+            let ks = transpose(mat4x4(key4(k_base.x, d), key4(k_base.y, d), key4(k_base.z, d), key4(k_base.w, d)));
+            scores += ks * (op.scale * qs); // four at a time: closer than one by one
+        }
+        let seen = key < vec4(keys);
+        let s0 = select(vec4(LOWEST), scores[0], seen & (vec4(!CAUSAL) | (key <= vec4(query.x))));
+        let s1 = select(vec4(LOWEST), scores[1], seen & (vec4(!CAUSAL) | (key <= vec4(query.y))));
+        let s2 = select(vec4(LOWEST), scores[2], seen & (vec4(!CAUSAL) | (key <= vec4(query.z))));
+        let s3 = select(vec4(LOWEST), scores[3], seen & (vec4(!CAUSAL) | (key <= vec4(query.w))));
+        parts[at.y][at.x] = max(max(s0.x, s0.y), max(s0.z, s0.w));
+        parts[at.y + 8u][at.x] = max(max(s1.x, s1.y), max(s1.z, s1.w));
+        parts[at.y + 16u][at.x] = max(max(s2.x, s2.y), max(s2.z, s2.w));
+        parts[at.y + 24u][at.x] = max(max(s3.x, s3.y), max(s3.z, s3.w));
+        workgroupBarrier();
+
+        let before = greatest;
+        greatest = max(before, vec4(greatest_part(at.y), greatest_part(at.y + 8u), greatest_part(at.y + 16u), greatest_part(at.y + 24u)));
+        let kept = exp(max(before - greatest, vec4(-80.0)));
+        let hidden = vec4(0.5 * LOWEST);
+        let p0 = select(exp(s0 - greatest.x), vec4(0.0), s0 < hidden);
+        let p1 = select(exp(s1 - greatest.y), vec4(0.0), s1 < hidden);
+        let p2 = select(exp(s2 - greatest.z), vec4(0.0), s2 < hidden);
+        let p3 = select(exp(s3 - greatest.w), vec4(0.0), s3 < hidden);
+        sum = sum * kept + vec4(dot(p0, vec4(1.0)), dot(p1, vec4(1.0)), dot(p2, vec4(1.0)), dot(p3, vec4(1.0)));
+        ps[at.y][at.x] = p0;
+        ps[at.y + 8u][at.x] = p1;
+        ps[at.y + 16u][at.x] = p2;
+        ps[at.y + 24u][at.x] = p3;
+        out0 = scaled(out0, kept);
+        if HEAD > 32u { out1 = scaled(out1, kept); }
+        if HEAD > 64u { out2 = scaled(out2, kept); }
+        if HEAD > 96u { out3 = scaled(out3, kept); }
+        workgroupBarrier();
+
+        for (var j = 0u; j < KEYS / 4u; j += 1u) {
+            let first = k0 + 4u * j;
+            if first >= end { break; }
+            let p = mat4x4(ps[at.y][j], ps[at.y + 8u][j], ps[at.y + 16u][j], ps[at.y + 24u][j]);
+            let v_base = item_base + min(vec4(first) + vec4(0u, 1u, 2u, 3u), vec4(keys - 1u)) * op.kv_stride + op.v_at;
+            out0 = multiply_add(out0, values4(v_base, at.x), p);
+            if HEAD > 32u { out1 = multiply_add(out1, values4(v_base, at.x + 8u), p); }
+            if HEAD > 64u { out2 = multiply_add(out2, values4(v_base, at.x + 16u), p); }
+            if HEAD > 96u { out3 = multiply_add(out3, values4(v_base, at.x + 24u), p); }
+        }
     }
 
-    let keys = min(lengths[item], dims.keys);
-    var end = keys;
-    if CAUSAL { end = min(keys, query0 + QUERIES); }
-
-    var greatest = LOWEST;
-    var sum = 0.0;
-    var out: array<vec4<f32>, SLICES>;
-    for (var k0 = 0u; k0 < end; k0 += KEYS) {
-        load_keys(item, dims.k_at + head * HEAD, k0, keys, lane);
-        workgroupBarrier();
-        for (var j = part; j < KEYS; j += PARTS) {
-            let key = k0 + j;
-            var s = 0.0;
-            for (var d = 0u; d < HEAD4; d += 1u) { s += dot(qs[mine * HEAD4 + d], kvs[j * HEAD4 + d]); }
-            if key >= keys || (CAUSAL && key > query) { s = LOWEST; }
-            scores[mine * KEYS + j] = s;
-        }
-        workgroupBarrier();
-
-        load_keys(item, dims.v_at + head * HEAD, k0, keys, lane);
-        let before = greatest;
-        for (var j = 0u; j < KEYS; j += 1u) { greatest = max(greatest, scores[mine * KEYS + j]); }
-        let kept = exp(max(before - greatest, -80.0));
-        sum *= kept;
-        for (var d = 0u; d < SLICES; d += 1u) { out[d] *= kept; }
-        workgroupBarrier();
-
-        for (var j = 0u; j < KEYS; j += 1u) {
-            let s = scores[mine * KEYS + j];
-            if s > 0.5 * LOWEST {
-                let p = exp(max(s - greatest, -80.0));
-                sum += p;
-                for (var d = 0u; d < SLICES; d += 1u) {
-                    let d4 = part + PARTS * d;
-                    if d4 < HEAD4 { out[d] += p * kvs[j * HEAD4 + d4]; }
-                }
+    workgroupBarrier();
+    parts[at.y][at.x] = sum.x;
+    parts[at.y + 8u][at.x] = sum.y;
+    parts[at.y + 16u][at.x] = sum.z;
+    parts[at.y + 24u][at.x] = sum.w;
+    workgroupBarrier();
+    let all = vec4(sum_of_parts(at.y), sum_of_parts(at.y + 8u), sum_of_parts(at.y + 16u), sum_of_parts(at.y + 24u));
+    let by = 1.0 / max(all, vec4(1e-30));
+    store_rows(item, query.x, head, at.x, scaled(out0, by));
+    store_rows(item, query.x, head, at.x + 8u, scaled(out1, by));
+    store_rows(item, query.x, head, at.x + 16u, scaled(out2, by));
+    store_rows(item, query.x, head, at.x + 24u, scaled(out3, by));
+    if head == groups.y - 1u && at.x == 0u { // the padding is zeros
+        for (var r = 0u; r < 4u; r += 1u) {
+            if query[r] < dims.tokens {
+                for (var c = dims.width; c < dims.n; c += 1u) { y[(item * dims.tokens + query[r]) * dims.n + c] = 0.0; }
             }
         }
-        workgroupBarrier();
-    }
-
-    if query >= dims.tokens { return; }
-    let row = (item * dims.tokens + query) * dims.n;
-    for (var d = 0u; d < SLICES; d += 1u) {
-        let v = out[d] / max(sum, 1e-30);
-        let column = 4u * (part + PARTS * d);
-        for (var c = 0u; c < 4u; c += 1u) { if column + c < HEAD { y[row + head * HEAD + column + c] = v[c]; } }
-    }
-    if head == groups.y - 1u && part == 0u { // the padding is zeros
-        for (var c = dims.width; c < dims.n; c += 1u) { y[row + c] = 0.0; }
     }
 }

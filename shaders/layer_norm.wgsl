@@ -9,6 +9,12 @@
 // all its digits when |mean| is much greater than the deviation. The same sweep finds what rounding left of the mean
 // (x − mean is exact there), so that the channels of 1e4 that trained towers have cost no digits. Joined with reduce.wgsl.
 
+struct LayerNormDims {
+    eps: f32,
+}
+
+@group(1) @binding(1) var<uniform> op: LayerNormDims;
+
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> g: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
@@ -30,7 +36,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         moments += vec2(dot(d, vec4(1.0)), dot(d, d));
     }
     moments = group_sum(lane, moments) / f32(dims.width);
-    let scale = inverseSqrt(moments.y - moments.x * moments.x + dims.eps);
+    let scale = inverseSqrt(moments.y - moments.x * moments.x + op.eps);
 
     for (var i = lane; i < dims.k / 4u; i += GROUP) {
         y[row + i] = (x[row + i] - mean - moments.x) * scale * g[i] + b[i]; // g and b are zeros in the padding

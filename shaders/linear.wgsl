@@ -2,14 +2,20 @@
 //
 //   x  [rows, k]  f32
 //   W  [n, k]     read through weight4()
-//   b  [n]        f32
+//   b  [n]        f32, read only if there is one
 //   r  [rows, n]  f32, read only if RESIDUAL
 //   y  [rows, n]  f32
 //
-// Joined with product.wgsl. Padding columns come out as zeros: their weights and biases are zeros, and act(0) = 0.
+// Joined with a product_*.wgsl. Padding columns come out as zeros: their weights and biases are zeros, and act(0) = 0.
 
 override ACT: u32 = 0u;           // 0 none, 1 quick_gelu, 2 gelu (erf), 3 gelu (tanh), 4 relu, 5 silu
 override RESIDUAL: bool = false;
+
+struct LinearDims {
+    bias: u32, // whether there is one: most products have, and no second pipeline is worth the others
+}
+
+@group(1) @binding(1) var<uniform> op: LinearDims;
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
@@ -41,7 +47,7 @@ fn act(v: vec4<f32>) -> vec4<f32> {
         case 1u: { return v / (1.0 + exp(min(-1.702 * v, vec4(80.0)))); }
         case 2u: { return 0.5 * v * (1.0 + erf(v * 0.70710678)); }
         case 3u: { return 0.5 * v * (1.0 + tanh(clamp(0.79788456 * (v + 0.044715 * v * v * v), vec4(-15.0), vec4(15.0)))); }
-        case 4u: { return max(v, vec4(0.0)); }
+        case 4u: { return select(v, vec4(0.0), v < vec4(0.0)); } // what is no number stays none
         case 5u: { return v / (1.0 + exp(min(-v, vec4(80.0)))); }
         default: { return v; }
     }
@@ -53,7 +59,9 @@ fn input4(row: u32, k4: u32) -> vec4<f32> {
 
 fn store4(row: u32, n4: u32, acc: vec4<f32>) {
     let at = row * (dims.n / 4u) + n4;
-    var v = act(acc + b[n4]);
+    var v = acc;
+    if op.bias != 0u { v += b[n4]; }
+    v = act(v);
     if RESIDUAL { v += r[at]; }
     y[at] = v;
 }

@@ -7,10 +7,18 @@
 //   p  [tokens, n]                   f32, positions
 //   y  [batch, tokens, n]            f32
 //
-// Joined with product.wgsl. The class row is a patch of zeros: one row in `tokens`, and no second kernel.
+// Joined with a product_*.wgsl. The class row is a patch of zeros: one row in `tokens`, and no second kernel.
 
 override PATCH: u32;
 override CLASS: bool;
+
+struct PatchEmbedDims {
+    size: u32,     // side of the picture in pixels
+    x_stride: u32, // elements from picture to picture
+    pixels: u32,   // of a patch, in all channels
+}
+
+@group(1) @binding(1) var<uniform> op: PatchEmbedDims;
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> c: array<vec4<f32>>;
@@ -19,19 +27,19 @@ override CLASS: bool;
 
 /// Pixel k of a patch whose corner is at `base`; k counts channels, then rows, then columns.
 fn pixel(base: u32, k: u32) -> f32 {
-    if k >= dims.width { return 0.0; }
+    if k >= op.pixels { return 0.0; }
     let channel = k / (PATCH * PATCH);
     let row = k / PATCH % PATCH;
-    return x[base + (channel * dims.size + row) * dims.size + k % PATCH];
+    return x[base + (channel * op.size + row) * op.size + k % PATCH];
 }
 
 fn input4(row: u32, k4: u32) -> vec4<f32> {
     let token = row % dims.tokens;
     if CLASS && token == 0u { return vec4(0.0); }
     let i = token - u32(CLASS);
-    let across = dims.size / PATCH;
-    let corner = i / across * PATCH * dims.size + i % across * PATCH;
-    let base = row / dims.tokens * dims.x_stride + corner;
+    let across = op.size / PATCH;
+    let corner = i / across * PATCH * op.size + i % across * PATCH;
+    let base = row / dims.tokens * op.x_stride + corner;
     let k = 4u * k4;
     return vec4(pixel(base, k), pixel(base, k + 1u), pixel(base, k + 2u), pixel(base, k + 3u));
 }

@@ -22,6 +22,8 @@ pub enum Device {
 #[derive(Clone, Debug)]
 pub enum Executor {
     Gpu(Gpu),
+    /// The host's processor (Cargo feature `host`).
+    #[cfg(feature = "host")]
     Host,
 }
 
@@ -57,7 +59,7 @@ impl Device {
     /// [`Error::Device`] where there is no such adapter (the ones that there are, are named), or it gives no device.
     pub async fn open(&self) -> Result<Executor> {
         let which = match self {
-            Device::Cpu => return Ok(Executor::Host),
+            Device::Cpu => return host(),
             Device::Auto => None,
             Device::Gpu(which) => which.as_deref(),
         };
@@ -69,7 +71,7 @@ impl Device {
         };
         match infos.iter().enumerate().find(is_wanted) {
             Some((i, _)) => Ok(Executor::Gpu(Gpu::open(&adapters[i]).await?)),
-            None if *self == Device::Auto => Ok(Executor::Host),
+            None if *self == Device::Auto => host(),
             None if infos.is_empty() => Err(Error::Device(format!(
                 "expected an adapter for `{self}`, found no GPU: install its Vulkan driver, or use the device cpu"
             ))),
@@ -81,11 +83,22 @@ impl Device {
     }
 }
 
+#[cfg(feature = "host")]
+fn host() -> Result<Executor> {
+    Ok(Executor::Host)
+}
+
+#[cfg(not(feature = "host"))]
+fn host() -> Result<Executor> {
+    Err(Error::Device("found no GPU, and this program was built without the CPU executor (Cargo feature `host`)".into()))
+}
+
 impl Executor {
     /// What runs, in words.
     pub fn name(&self) -> String {
         match self {
             Executor::Gpu(gpu) => format!("{} ({})", gpu.info.name, gpu.info.backend),
+            #[cfg(feature = "host")]
             Executor::Host => format!("CPU ({} threads)", rayon::current_num_threads()),
         }
     }

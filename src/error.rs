@@ -29,8 +29,10 @@ pub enum Error {
     DeviceLost(String),
     /// Something that the device's limits or memory cannot hold.
     TooLarge { what: String, bytes: u64, limit: u64 },
-    /// An embedding with a NaN or an infinity in it.
-    NonFinite { row: usize },
+    /// The device's memory, or the host's, does not hold this.
+    OutOfMemory(String),
+    /// A NaN or an infinity: which rows of what (embeddings, pixels).
+    NonFinite { what: &'static str, rows: Vec<usize> },
     /// An argument that cannot be used: no labels, a repeated label.
     Argument(String),
 }
@@ -62,8 +64,10 @@ impl fmt::Display for Error {
             Error::Shader { file, line, message } => write!(f, "{file}:{line}: {message}"),
             Error::DeviceLost(message) => write!(f, "the device was lost: {message}"),
             Error::TooLarge { what, bytes, limit } => write!(f, "{what} needs {bytes} bytes, but the device's limit is {limit}"),
-            Error::NonFinite { row } => {
-                write!(f, "the embedding of row {row} is not finite: a damaged weight or input, or a value too large for the arithmetic")
+            Error::OutOfMemory(what) => write!(f, "there is no memory left for {what}"),
+            Error::NonFinite { what, rows } => {
+                let rows = rows.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+                write!(f, "the {what} of row {rows} are not finite: a damaged weight or input, or a value too large for the arithmetic")
             }
         }
     }

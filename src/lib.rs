@@ -28,17 +28,20 @@
 //! - [`ops`]: one op per file, with its shader of the same name in `shaders/` and a plain-Rust reference beside it.
 //! - [`gpu`]: adapters, devices, pipelines.
 
+#[cfg(not(target_arch = "wasm32"))]
 pub mod blocking;
 pub mod clip;
 pub mod device;
 pub mod error;
 pub mod gpu;
 pub mod graph;
+#[cfg(feature = "host")]
 pub mod host;
 #[cfg(feature = "hub")]
 pub mod hub;
 pub mod input;
 pub mod ops;
+mod send;
 pub mod weights;
 
 pub use clip::{Classifier, Clip, Config, Embeddings, Options, Score};

@@ -243,8 +243,8 @@ fn values_that_no_dtype_holds_and_numbers_that_are_none() {
     bytes[at..at + 4].copy_from_slice(&1e6f32.to_le_bytes());
     std::fs::write(&path, &bytes).unwrap();
     run(&["embed", "image", "-q", "-m", text(&folder), SAMPLE, "--dtype", "f16"])
-        .fails(1, &["`visual.proj`: expected values that F16 can hold, found 1000000: use another dtype"]);
+        .fails(1, &["`visual_projection.weight`: expected values that F16 can hold, found 1000000: use another dtype"]);
     bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
     std::fs::write(&path, &bytes).unwrap();
-    embed(&folder).fails(1, &["the embedding of row 0 is not finite"]);
+    embed(&folder).fails(1, &["tensor `visual_projection.weight`: expected finite values, found NaN"]);
 }

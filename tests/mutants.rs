@@ -6,10 +6,10 @@ mod common;
 use std::sync::Arc;
 
 use clip_wgpu::Result;
-use clip_wgpu::gpu::shader::Part;
-use clip_wgpu::graph::{Desc, Rows, Size};
-use clip_wgpu::host::Operand;
-use clip_wgpu::ops::{Act, Attention, Call, Constant, Dims, Linear, Mean, Op, PatchEmbed};
+use clip_wgpu::gpu::Caps;
+use clip_wgpu::graph::kernel::Kernel;
+use clip_wgpu::graph::{Call, Desc, Op, Operand, Shape, Size};
+use clip_wgpu::ops::{Act, Attention, Linear, Mean, Normalize, PatchEmbed};
 use clip_wgpu::weights::Format;
 use common::cases::{BOUND, attention, attention_of_a_probe, layer_norm, linear, mean, normalize, patch_embed, pool, scores, token_embed};
 use common::{Case, Random, nmse};
@@ -18,47 +18,28 @@ use common::{Case, Random, nmse};
 #[derive(Debug)]
 struct Mutant {
     op: Box<dyn Op>,
-    /// Another name than the op's: pipelines are kept by name.
-    name: &'static str,
-    parts: &'static [Part],
-}
-
-impl Mutant {
-    /// `op` with `from` replaced by `to` in its own shader file, where it stands exactly once.
-    fn new(op: &dyn Op, from: &str, to: &str) -> Self {
-        let file = format!("{}.wgsl", op.name());
-        let own = op.parts().iter().find(|p| p.file == file).unwrap();
-        assert_eq!(own.text.matches(from).count(), 1, "`{from}` stands once in {file}");
-        let text: &'static str = own.text.replace(from, to).leak();
-        let parts = op.parts().iter().map(|p| if p.file == file { Part { file: p.file, text } } else { *p }).collect::<Vec<_>>();
-        Self { op: op.clone_box(), name: format!("{} with {to}", op.name()).leak(), parts: parts.leak() }
-    }
+    from: &'static str,
+    to: &'static str,
 }
 
 impl Op for Mutant {
     fn name(&self) -> &'static str {
-        self.name
+        self.op.name()
     }
-    fn clone_box(&self) -> Box<dyn Op> {
-        Box::new(Self { op: self.op.clone_box(), ..*self })
+    fn operands(&self) -> &'static [Operand] {
+        self.op.operands()
     }
-    fn output(&self, inputs: &[&Desc]) -> Result<(Rows, usize)> {
-        self.op.output(inputs)
+    fn outputs(&self, inputs: &[&Desc]) -> Result<Vec<Shape>> {
+        self.op.outputs(inputs)
     }
-    fn parts(&self) -> &'static [Part] {
-        self.parts
-    }
-    fn constants(&self) -> Vec<Constant> {
-        self.op.constants()
-    }
-    fn reads_weight(&self) -> bool {
-        self.op.reads_weight()
-    }
-    fn dispatch(&self, call: &Call) -> (Dims, [u32; 3]) {
-        self.op.dispatch(call)
-    }
-    fn host(&self, operands: &[Operand], call: &Call, y: &mut [f32]) {
-        self.op.host(operands, call, y);
+    /// The op's kernels, with `from` replaced by `to` in its own shader file, where it stands exactly once.
+    fn lower(&self, call: &Call, caps: &Caps) -> Vec<Kernel> {
+        let mut kernels = self.op.lower(call, caps);
+        let file = format!("{}.wgsl", self.name());
+        let own = kernels.iter_mut().flat_map(|k| &mut k.parts).find(|p| p.file == file).unwrap();
+        assert_eq!(own.text.matches(self.from).count(), 1, "`{}` stands once in {file}", self.from);
+        own.text = own.text.replace(self.from, self.to).leak();
+        kernels
     }
     fn reference(&self, data: &[&[f32]], call: &Call) -> Vec<f32> {
         self.op.reference(data, call)
@@ -66,11 +47,12 @@ impl Op for Mutant {
 }
 
 /// The error of `case` with its last op's shader changed, or unchanged.
-fn error(case: &mut Case, change: Option<(&str, &str)>) -> f64 {
+fn error(case: &mut Case, change: Option<(&'static str, &'static str)>) -> f64 {
     let gpu = common::gpu().unwrap();
     if let Some((from, to)) = change {
         let node = Arc::get_mut(&mut case.graph).unwrap().nodes.last_mut().unwrap();
-        node.op = Box::new(Mutant::new(&*node.op, from, to));
+        let op = std::mem::replace(&mut node.op, Box::new(Normalize));
+        node.op = Box::new(Mutant { op, from, to });
     }
     nmse(&case.run(&gpu), &case.reference())
 }
@@ -78,11 +60,11 @@ fn error(case: &mut Case, change: Option<(&str, &str)>) -> f64 {
 type Build = fn(&mut Random) -> Case;
 
 fn act(r: &mut Random, act: Act) -> Case {
-    linear(r, 33, 30, 21, Linear { act, residual: false }, Format::F32, 1.0)
+    linear(r, 33, 30, 21, Linear { act, bias: true, residual: false }, Format::F32, 1.0)
 }
 
 fn with_residual(r: &mut Random) -> Case {
-    linear(r, 33, 30, 21, Linear { act: Act::QuickGelu, residual: true }, Format::F32, 1.0)
+    linear(r, 33, 30, 21, Linear { act: Act::QuickGelu, bias: true, residual: true }, Format::F32, 1.0)
 }
 
 fn masked(r: &mut Random, causal: bool) -> Case {
@@ -94,18 +76,18 @@ const FAULTS: [(&str, Build, &str, &str); 26] = [
     ("QuickGELU's 1.702 as 1.7", |r| act(r, Act::QuickGelu), "-1.702", "-1.7"),
     ("GELU's 1/sqrt(2) as 0.707", |r| act(r, Act::Gelu), "0.70710678", "0.707"),
     ("tanh GELU's 0.044715 as 0.0447", |r| act(r, Act::GeluTanh), "0.044715", "0.0447"),
-    ("no bias", |r| act(r, Act::None), "act(acc + b[n4])", "act(acc)"),
-    ("the bias after the activation", |r| act(r, Act::Gelu), "act(acc + b[n4])", "act(acc) + b[n4]"),
+    ("no bias", |r| act(r, Act::None), "v += b[n4];", "v += 0.0 * b[n4];"),
+    ("the bias after the activation", |r| act(r, Act::Gelu), "v = act(v);", "v = act(v - b[n4]) + b[n4];"),
     ("no residual", with_residual, "v += r[at]", "v += 0.0 * r[at]"),
-    ("the residual before the activation", with_residual, "act(acc + b[n4])", "act(acc + b[n4] + r[at]) - r[at]"),
+    ("the residual before the activation", with_residual, "v = act(v);", "v = act(v + r[at]) - r[at];"),
     ("another row's residual", with_residual, "v += r[at]", "v += r[max(at, 1u) - 1u]"),
-    ("eps × 3", |r| layer_norm(r, 31, 60, 0.0, 1.0), "dims.eps)", "3.0 * dims.eps)"),
-    ("no eps", |r| layer_norm(r, 31, 60, 0.0, 1.0), " + dims.eps)", ")"),
+    ("eps × 3", |r| layer_norm(r, 31, 60, 0.0, 1.0), "op.eps)", "3.0 * op.eps)"),
+    ("no eps", |r| layer_norm(r, 31, 60, 0.0, 1.0), " + op.eps)", ")"),
     ("the mean not taken off", |r| layer_norm(r, 31, 60, 0.0, 1.0), "(x[row + i] - mean - moments.x) *", "x[row + i] *"),
-    ("a causal mask that is late by one", |r| masked(r, true), "key > query)", "key > query + 1u)"),
-    ("a causal mask that is early by one", |r| masked(r, true), "key > query)", "key + 1u > max(query, 1u))"),
-    ("lengths not read", |r| masked(r, false), "min(lengths[item], dims.keys)", "max(lengths[item], dims.keys)"),
-    ("scores of another head width", |r| masked(r, false), "dims.scale * query4", "(dims.scale * 0.96609) * query4"),
+    ("a causal mask that is late by one", |r| masked(r, true), "key <= vec4(query.x)", "key <= vec4(query.x) + 1u"),
+    ("a causal mask that is early by one", |r| masked(r, true), "key <= vec4(query.y)", "key + 1u <= max(vec4(query.y), vec4(1u))"),
+    ("lengths not read", |r| masked(r, false), "min(lengths[item], op.keys)", "max(lengths[item], op.keys)"),
+    ("scores of another head width", |r| masked(r, false), "op.scale * qs", "(op.scale * 0.96609) * qs"),
     (
         "positions of the next patch",
         |r| patch_embed(r, PatchEmbed { size: 30, patch: 7, class: true }, 60, Format::F32),
@@ -121,8 +103,8 @@ const FAULTS: [(&str, Build, &str, &str); 26] = [
     (
         "rows and columns of a patch exchanged",
         |r| patch_embed(r, PatchEmbed { size: 30, patch: 7, class: true }, 60, Format::F32),
-        "channel * dims.size + row) * dims.size + k % PATCH",
-        "channel * dims.size + k % PATCH) * dims.size + row",
+        "channel * op.size + row) * op.size + k % PATCH",
+        "channel * op.size + k % PATCH) * op.size + row",
     ),
     (
         "the convolution's bias left out",
@@ -134,7 +116,7 @@ const FAULTS: [(&str, Build, &str, &str); 26] = [
     (
         "a query for each item where there is one",
         |r| attention_of_a_probe(r, Size { batch: 2, tokens: 33 }, Attention { heads: 3, head: 14, causal: false }, vec![33.0, 9.0]),
-        "item * dims.q_step",
+        "item * op.q_step",
         "item",
     ),
     ("no positions", |r| token_embed(r, 16, 42, Format::F32), "p[row % dims.tokens * n4 + i]", "0.0 * p[row % dims.tokens * n4 + i]"),
@@ -144,14 +126,14 @@ const FAULTS: [(&str, Build, &str, &str); 26] = [
         "p[row % dims.tokens * n4 + i]",
         "p[(row + 1u) % dims.tokens * n4 + i]",
     ),
-    ("the row before the pooled one", |r| pool(r, 16, 42), "+ at[row])", "+ max(at[row], 1u) - 1u)"),
+    ("the row before the pooled one", |r| pool(r, 16, 42), "token = at[row];", "token = max(at[row], 1u) - 1u;"),
     (
         "a square root left out",
         |r| normalize(r, 31, 27, 1.0),
         "sqrt(group_sum(lane, vec2(squares, 0.0)).x)",
         "group_sum(lane, vec2(squares, 0.0)).x",
     ),
-    ("no bias of the scores", |r| scores(r, 65, 3, 512), "* acc + dims.bias", "* acc"),
+    ("no bias of the scores", |r| scores(r, 65, 3, 512), "* acc + op.bias", "* acc"),
 ];
 
 #[test]

@@ -3,10 +3,14 @@
 
 mod common;
 
+use clip_wgpu::gpu::{Caps, Product};
 use clip_wgpu::graph::Size;
+use clip_wgpu::graph::session::greatest_submission;
 use clip_wgpu::ops::{Act, Attention, Linear, Mean, PatchEmbed};
 use clip_wgpu::weights::Format;
-use common::cases::{BOUND, attention, attention_of_a_probe, layer_norm, linear, mean, normalize, patch_embed, pool, scores, token_embed};
+use common::cases::{
+    BOUND, attention, attention_of_a_probe, layer_norm, linear, mean, normalize, patch_embed, pool, pool_always, scores, token_embed,
+};
 use common::{Case, Random, nmse};
 
 const FORMATS: [Format; 3] = [Format::F32, Format::F16, Format::Bf16];
@@ -30,7 +34,7 @@ fn linear_over_rows_and_widths() {
     for rows in ROWS {
         for (k, n) in [(1, 1), (5, 3), (8, 8), (42, 27), (60, 180), (100, 66), (257, 130)] {
             for format in FORMATS {
-                let op = Linear { act: Act::None, residual: rows % 2 == 0 };
+                let op = Linear { act: Act::None, bias: true, residual: rows % 2 == 0 };
                 check(&format!("linear [{rows}, {k}] → {n} {format:?} {op:?}"), &linear(&mut r, rows, k, n, op, format, 2.0));
             }
         }
@@ -43,7 +47,7 @@ fn linear_activations_up_to_large_values() {
     for act in [Act::QuickGelu, Act::Gelu, Act::GeluTanh, Act::Relu, Act::Silu] {
         for scale in [0.1, 1.0, 1e4] {
             for residual in [false, true] {
-                let op = Linear { act, residual };
+                let op = Linear { act, bias: true, residual };
                 check(&format!("{op:?} inputs ±{scale}"), &linear(&mut r, 33, 30, 21, op, Format::F32, scale));
             }
         }
@@ -133,5 +137,111 @@ fn token_embed_pool_and_scores() {
     }
     for (images, texts, embed) in [(1, 1, 27), (65, 3, 512), (3, 1000, 64)] {
         check(&format!("scores {images} × {texts} × {embed}"), &scores(&mut r, images, texts, embed));
+    }
+}
+
+/// Each kernel of the product by name, over shapes with partial tiles: none is better tested than the others.
+#[test]
+fn every_kernel_of_the_product() {
+    let Some(gpu) = common::gpu() else { return };
+    let mut r = Random(11);
+    for product in Product::ALL {
+        let Ok(forced) = gpu.clone().with_kernel(product.name()) else { continue };
+        for (rows, k, n) in [(1, 8, 8), (3, 42, 27), (31, 5, 3), (33, 257, 130), (65, 60, 180), (130, 100, 66)] {
+            for format in FORMATS {
+                let op = Linear { act: Act::QuickGelu, bias: rows % 2 == 1, residual: rows > 32 };
+                let case = linear(&mut r, rows, k, n, op, format, 2.0);
+                let error = nmse(&case.run(&forced), &case.reference());
+                assert!(error <= BOUND, "{} [{rows}, {k}] → {n} {format:?}: nmse {error:.2e}", product.name());
+            }
+        }
+        let case = patch_embed(&mut r, PatchEmbed { size: 30, patch: 7, class: true }, 60, Format::F16);
+        let error = nmse(&case.run(&forced), &case.reference());
+        assert!(error <= BOUND, "{} of patches: nmse {error:.2e}", product.name());
+    }
+}
+
+/// Which kernel a device takes, by its class and by the rows.
+#[test]
+fn devices_take_the_kernel_of_their_class() {
+    let mut r = Random(12);
+    let taken = |case: &Case, software, subgroups| {
+        let caps = Caps { software, subgroups, ..Caps::default() };
+        case.kernels(&caps)[0].parts.iter().find(|p| p.file.starts_with("product")).unwrap().file
+    };
+    let few = linear(&mut r, 50, 8, 768, Linear { act: Act::None, bias: true, residual: false }, Format::F32, 1.0);
+    let many = linear(&mut r, 3200, 8, 768, Linear { act: Act::None, bias: true, residual: false }, Format::F32, 1.0);
+    assert_eq!((taken(&few, true, true), taken(&few, true, false)), ("product_subgroup.wgsl", "product_direct.wgsl"));
+    assert_eq!((taken(&few, false, true), taken(&many, false, true)), ("product_few.wgsl", "product_tile.wgsl"));
+}
+
+#[test]
+fn a_kernel_that_the_device_lacks_is_refused() {
+    let Some(mut gpu) = common::gpu() else { return };
+    gpu.caps.subgroups = false;
+    let error = gpu.clone().with_kernel("product_subgroup").unwrap_err().to_string();
+    assert!(error.starts_with("product_subgroup takes subgroups, which `"), "{error}");
+    let error = gpu.with_kernel("product_fast").unwrap_err().to_string();
+    assert_eq!(error, "expected a kernel product_tile, product_few, product_direct, product_subgroup, found `product_fast`");
+}
+
+/// What is no number goes through: nothing clamps, skips or sorts it away.
+#[test]
+fn nan_is_not_laundered() {
+    let mut r = Random(13);
+    let reaches = |what: &str, mut case: Case, input: usize, at: usize, rows: std::ops::Range<usize>| {
+        case.data[input].1[at] = f32::NAN;
+        let width = case.graph.desc(case.output).width;
+        let is_nan = |y: &[f32], row: usize| y[row * width..][..width].iter().any(|v| v.is_nan());
+        let runs = common::gpu().map(|gpu| case.run(&gpu)).into_iter().chain([case.run_on_host()]);
+        for y in runs {
+            let found: Vec<usize> = (0..y.len() / width).filter(|row| is_nan(&y, *row)).collect();
+            assert_eq!(found, rows.clone().collect::<Vec<_>>(), "{what}");
+        }
+    };
+    let size = Size { batch: 2, tokens: 5 };
+    let op = Attention { heads: 2, head: 16, causal: false };
+    // A key, a value and a query of item 1: its queries see it, item 0's do not.
+    reaches("a key", attention(&mut r, size, op, 1.0, vec![5.0, 5.0]), 0, (5 + 2) * 96 + 32, 5..10);
+    reaches("a value", attention(&mut r, size, op, 1.0, vec![5.0, 5.0]), 0, (5 + 2) * 96 + 64, 5..10);
+    reaches("a query", attention(&mut r, size, op, 1.0, vec![5.0, 5.0]), 0, (5 + 2) * 96, 7..8);
+    reaches("a key behind the length", attention(&mut r, size, op, 1.0, vec![5.0, 2.0]), 0, (5 + 3) * 96 + 32, 0..0);
+    let causal = Attention { causal: true, ..op };
+    reaches("a later key", attention(&mut r, size, causal, 1.0, vec![5.0, 5.0]), 0, (5 + 3) * 96 + 32, 8..10);
+    for act in [Act::None, Act::QuickGelu, Act::Gelu, Act::GeluTanh, Act::Relu, Act::Silu] {
+        let op = Linear { act, bias: true, residual: false };
+        reaches(&format!("{act:?}"), linear(&mut r, 4, 16, 8, op, Format::F32, 1.0), 0, 2 * 16 + 3, 2..3);
+    }
+    reaches("layer_norm", layer_norm(&mut r, 4, 16, 0.0, 1.0), 0, 2 * 16 + 3, 2..3);
+    reaches("normalize", normalize(&mut r, 4, 16, 1.0), 0, 2 * 16 + 3, 2..3);
+    reaches("mean", mean(&mut r, Mean { skip: 1 }, 4, 16), 0, (4 + 2) * 16, 1..2);
+}
+
+#[test]
+fn rows_of_a_fixed_number_per_item() {
+    let mut r = Random(14);
+    for tokens in [1, 3, 17] {
+        check(&format!("pool of the last of {tokens}"), &pool_always(&mut r, tokens, 42));
+    }
+}
+
+/// A run above the budget of one submission is cut by rows, and gives the same bits.
+#[test]
+fn work_above_the_budget_is_cut() {
+    let Some(gpu) = common::gpu() else { return };
+    let mut r = Random(15);
+    let op = Linear { act: Act::Gelu, bias: true, residual: true };
+    let case = linear(&mut r, 700, 512, 600, op, Format::F32, 1.0); // 430 MFLOP
+    let attention = attention(&mut r, Size { batch: 6, tokens: 600 }, Attention { heads: 4, head: 32, causal: true }, 1.0, vec![600.0; 6]);
+    for case in [case, attention] {
+        let mut hardware = gpu.clone();
+        hardware.caps.software = false;
+        hardware.caps.product = Some(Product::Direct);
+        let mut software = hardware.clone();
+        software.caps.software = true;
+        let budget = software.caps.submission_flops();
+        let greatest = |gpu: &clip_wgpu::gpu::Gpu| greatest_submission(&case.graph, case.size, &gpu.caps);
+        assert!(greatest(&hardware) > budget && greatest(&software) <= budget, "{} and {}", greatest(&hardware), greatest(&software));
+        assert_eq!(case.run(&hardware), case.run(&software));
     }
 }

@@ -17,11 +17,11 @@ const B32: &str = r#"{"model_cfg": {"embed_dim": 512, "quick_gelu": true,
 fn vit_b_32_keeps_its_promises() {
     let config = Config::from_open_clip(B32, "b32", &()).unwrap();
     let (graph, ends) = vision(&config).unwrap();
-    let plan = plan(&graph, &[ends.embedding], Size { batch: 1, tokens: 50 });
+    let plan = plan(&graph, &[ends.embedding], Size { batch: 1, tokens: 50 }, &[]);
     assert_eq!((graph.nodes.len(), plan.slot_bytes.len()), (90, 4));
     assert_eq!(plan.slot_bytes.iter().sum::<u64>(), 1_376_256, "{:?}", plan.slot_bytes);
     let (graph, ends) = text(&config).unwrap();
-    let plan = clip_wgpu::graph::plan::plan(&graph, &[ends.embedding], Size { batch: 1, tokens: 77 });
+    let plan = clip_wgpu::graph::plan::plan(&graph, &[ends.embedding], Size { batch: 1, tokens: 77 }, &[]);
     assert_eq!((graph.nodes.len(), plan.slot_bytes.len()), (89, 4));
 }
 
@@ -34,8 +34,8 @@ fn random_graph(r: &mut Random) -> Graph {
         let k = g.desc(from).width;
         let (w, b) = (g.weight(format!("w{i}"), width, k), g.weight(format!("b{width}"), 1, width));
         let residual = made.iter().copied().find(|v| g.desc(*v).width == width);
-        let op = Linear { act: Act::None, residual: residual.is_some() };
-        made.push(g.push(format!("y{i}"), op, &[from, w, b, residual.unwrap_or(b)]).unwrap());
+        let op = Linear { act: Act::None, bias: true, residual: residual.is_some() };
+        made.push(g.push(format!("y{i}"), op, &[&[from, w, b], residual.as_slice()].concat()).unwrap());
     }
     g
 }
@@ -46,19 +46,19 @@ fn no_two_live_values_share_a_slot() {
     for _ in 0..200 {
         let g = random_graph(&mut r);
         let kept = Value(g.values.len() - 1);
-        let plan = plan(&g, &[kept], Size { batch: 1 + r.below(200), tokens: 1 });
+        let plan = plan(&g, &[kept], Size { batch: 1 + r.below(200), tokens: 1 }, &[]);
         let last_read = |v: Value| if v == kept { g.nodes.len() } else { g.nodes.iter().rposition(|n| n.inputs.contains(&v)).unwrap_or(0) };
         for (i, a) in g.nodes.iter().enumerate() {
             for input in &a.inputs {
                 assert!(
-                    plan.slot_of[input.0].is_none() || plan.slot_of[input.0] != plan.slot_of[a.output.0],
+                    plan.slot_of[input.0].is_none() || plan.slot_of[input.0] != plan.slot_of[a.outputs[0].0],
                     "an output in its input's slot"
                 );
             }
             for b in &g.nodes[i + 1..] {
-                let made = g.nodes.iter().position(|n| n.output == b.output).unwrap();
-                if made <= last_read(a.output) {
-                    assert_ne!(plan.slot_of[a.output.0], plan.slot_of[b.output.0], "two live values in one slot");
+                let made = g.nodes.iter().position(|n| n.outputs == b.outputs).unwrap();
+                if made <= last_read(a.outputs[0]) {
+                    assert_ne!(plan.slot_of[a.outputs[0].0], plan.slot_of[b.outputs[0].0], "two live values in one slot");
                 }
             }
         }

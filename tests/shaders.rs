@@ -1,61 +1,106 @@
 //! Every shader, joined with every storage format, through naga with core capabilities only, and out as SPIR-V, MSL and HLSL.
 #![allow(clippy::unwrap_used)] // a test that fails may panic
 
-use clip_wgpu::gpu::{parts, shader};
-use clip_wgpu::ops::{Act, Attention, LayerNorm, Linear, Mean, Normalize, Op, PatchEmbed, Pool, Scores, TokenEmbed};
+mod common;
+
+use clip_wgpu::gpu::{Caps, Product, shader};
+use clip_wgpu::graph::Size;
+use clip_wgpu::graph::kernel::{Dims, Kernel, Uniform};
+use clip_wgpu::ops::{Act, Attention, Linear, Mean, PatchEmbed};
 use clip_wgpu::weights::Format;
+use common::cases::{
+    attention, attention_of_a_probe, layer_norm, linear, mean, normalize, patch_embed, pool, pool_always, scores, token_embed,
+};
+use common::{Case, Random};
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
-/// What `op` takes beyond core WGSL: reading f16 storage needs unpack2x16float alone.
-fn capabilities(format: Option<Format>) -> Capabilities {
-    if format == Some(Format::F16) { Capabilities::SHADER_FLOAT16_IN_FLOAT32 } else { Capabilities::empty() }
+/// What a kernel takes beyond core WGSL: reading f16 storage needs unpack2x16float alone.
+fn capabilities(kernel: &Kernel) -> Capabilities {
+    let has = |file: &str| kernel.parts.iter().any(|p| p.file == file);
+    let f16 = if has("weight/f16.wgsl") { Capabilities::SHADER_FLOAT16_IN_FLOAT32 } else { Capabilities::empty() };
+    if has("product_subgroup.wgsl") { f16 | Capabilities::SUBGROUP } else { f16 }
 }
 
-fn variants() -> Vec<(Box<dyn Op>, Option<Format>)> {
-    let mut all: Vec<Box<dyn Op>> =
-        vec![Box::new(LayerNorm { eps: 1e-5 }), Box::new(Normalize), Box::new(Pool), Box::new(TokenEmbed), Box::new(Mean { skip: 1 })];
-    all.push(Box::new(Scores { scale: 1.0, bias: 0.0 }));
-    all.extend([true, false].map(|class| Box::new(PatchEmbed { size: 224, patch: 32, class }) as Box<dyn Op>));
-    for act in [Act::None, Act::QuickGelu, Act::Gelu, Act::GeluTanh, Act::Relu, Act::Silu] {
-        all.extend([false, true].map(|residual| Box::new(Linear { act, residual }) as Box<dyn Op>));
+fn ops() -> Vec<Case> {
+    let mut r = Random(1);
+    let formats = [Format::F32, Format::F16, Format::Bf16];
+    let mut all = vec![layer_norm(&mut r, 2, 16, 0.0, 1.0), normalize(&mut r, 2, 16, 1.0), pool(&mut r, 3, 16), pool_always(&mut r, 3, 16)];
+    all.push(mean(&mut r, Mean { skip: 1 }, 3, 16));
+    for format in formats {
+        all.push(token_embed(&mut r, 3, 16, format));
+        all.push(Case { format, ..scores(&mut r, 2, 3, 16) });
+        all.extend([true, false].map(|class| patch_embed(&mut r, PatchEmbed { size: 28, patch: 14, class }, 16, format)));
+        for act in [Act::None, Act::QuickGelu, Act::Gelu, Act::GeluTanh, Act::Relu, Act::Silu] {
+            for (bias, residual) in [(true, false), (true, true), (false, false), (false, true)] {
+                all.push(linear(&mut r, 2, 8, 8, Linear { act, bias, residual }, format, 1.0));
+            }
+        }
     }
-    for head in [12, 16, 64, 80, 88, 104, 120] {
-        all.extend([false, true].map(|causal| Box::new(Attention { heads: 2, head, causal }) as Box<dyn Op>));
+    for head in [12, 16, 64, 80, 88, 104, 120, 128] {
+        for causal in [false, true] {
+            all.push(attention(&mut r, Size { batch: 2, tokens: 3 }, Attention { heads: 2, head, causal }, 1.0, vec![3.0, 1.0]));
+        }
+        all.push(attention_of_a_probe(&mut r, Size { batch: 2, tokens: 3 }, Attention { heads: 2, head, causal: false }, vec![3.0, 1.0]));
     }
-    let formats = |op: &dyn Op| if op.reads_weight() { vec![Some(Format::F32), Some(Format::F16), Some(Format::Bf16)] } else { vec![None] };
-    all.into_iter().flat_map(|op| formats(&*op).into_iter().map(move |f| (op.clone_box(), f)).collect::<Vec<_>>()).collect()
+    all
+}
+
+/// Every kernel that any class of device takes for these ops.
+fn kernels() -> Vec<(String, Kernel)> {
+    let caps = |product| Caps { subgroups: true, product: Some(product), ..Caps::default() };
+    let mut found: Vec<(String, Kernel)> = Vec::new();
+    for case in ops() {
+        for product in Product::ALL {
+            for kernel in case.kernels(&caps(product)) {
+                if !found.iter().any(|(_, k)| k.key() == kernel.key()) {
+                    let files = kernel.parts.iter().map(|p| p.file).collect::<Vec<_>>().join(" + ");
+                    found.push((format!("{files} {:?}", kernel.constants), kernel));
+                }
+            }
+        }
+    }
+    found
 }
 
 #[test]
 fn every_joined_shader_passes_naga_and_comes_out_for_every_back_end() {
-    let variants = variants();
-    assert!(variants.len() >= 45, "{}", variants.len());
-    for (op, format) in variants {
-        let what = format!("{op:?} {format:?}");
-        let text = shader::join(&parts(&*op, format));
+    let kernels = kernels();
+    assert!(kernels.len() >= 200, "{}", kernels.len());
+    for (what, kernel) in kernels {
+        let text = shader::join(&kernel.parts);
         let module = naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{what}: {}", e.emit_to_string(&text)));
-        let mut validator = Validator::new(ValidationFlags::all(), capabilities(format));
+        let mut validator = Validator::new(ValidationFlags::all(), capabilities(&kernel));
+        validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE).subgroup_operations(naga::valid::SubgroupOperationSet::all());
         let info = validator.validate(&module).unwrap_or_else(|e| panic!("{what}: {}", e.emit_to_string(&text)));
-        let constants = op.constants().into_iter().map(|(n, v)| (n.to_string(), v)).collect();
+        let constants = kernel.constants.iter().map(|(n, v)| (n.to_string(), *v)).collect();
         let (module, _) =
             naga::back::pipeline_constants::process_overrides(&module, &info, Some((naga::ShaderStage::Compute, "main")), &constants)
                 .unwrap_or_else(|e| panic!("{what}: {e}"));
         let info = validator.validate(&module).unwrap_or_else(|e| panic!("{what}: {}", e.emit_to_string(&text)));
         within_default_limits(&what, &module);
+        uniforms_agree(&what, &module, &kernel);
 
-        spv::write_vec(&module, &info, &spv::Options::default(), None).unwrap_or_else(|e| panic!("{what}: SPIR-V: {e}"));
-        msl::write_string(
-            &module,
-            &info,
-            &msl::Options { fake_missing_bindings: true, ..Default::default() },
-            &msl::PipelineOptions::default(),
-        )
-        .unwrap_or_else(|e| panic!("{what}: MSL: {e}"));
+        spv::write_vec(&module, &info, &spv::Options { lang_version: (1, 3), ..Default::default() }, None)
+            .unwrap_or_else(|e| panic!("{what}: SPIR-V: {e}"));
+        let options = msl::Options { fake_missing_bindings: true, lang_version: (2, 4), ..Default::default() };
+        msl::write_string(&module, &info, &options, &msl::PipelineOptions::default()).unwrap_or_else(|e| panic!("{what}: MSL: {e}"));
         let mut out = String::new();
-        let options = hlsl::Options { fake_missing_bindings: true, ..Default::default() };
+        let options = hlsl::Options { fake_missing_bindings: true, shader_model: hlsl::ShaderModel::V6_0, ..Default::default() };
         let pipeline = hlsl::PipelineOptions::default();
         hlsl::Writer::new(&mut out, &options, &pipeline).write(&module, &info, None).unwrap_or_else(|e| panic!("{what}: HLSL: {e}"));
+    }
+}
+
+/// The host's structs and the shader's have the same fields at the same places.
+fn uniforms_agree(what: &str, module: &naga::Module, kernel: &Kernel) {
+    for (name, fields) in [("dims", Dims::FIELDS), ("op", kernel.op_fields)] {
+        let global = module.global_variables.iter().find(|(_, v)| v.name.as_deref() == Some(name));
+        let members = global.map(|(_, v)| match &module.types[v.ty].inner {
+            naga::TypeInner::Struct { members, .. } => members.iter().map(|m| (m.name.as_deref().unwrap(), m.offset as usize)).collect(),
+            _ => Vec::new(),
+        });
+        assert_eq!(members.unwrap_or_default(), fields, "{what}: `{name}`");
     }
 }
 

@@ -20,7 +20,7 @@ pub struct Block {
 
 /// What the two towers share in kind.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Tower {
+pub struct TowerConfig {
     pub width: usize,
     /// Elements per head.
     pub head: usize,
@@ -30,7 +30,7 @@ pub struct Tower {
     pub blocks: Vec<Block>,
 }
 
-impl Tower {
+impl TowerConfig {
     /// `layers` equal blocks.
     fn even(width: usize, heads: usize, hidden: usize, layers: usize, act: Act, eps: f32) -> Self {
         Self { width, head: width / heads, act, eps, blocks: vec![Block { heads, hidden }; layers] }
@@ -62,7 +62,7 @@ pub enum VisionPool {
 /// The image tower: a ViT.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Vision {
-    pub tower: Tower,
+    pub tower: TowerConfig,
     /// Side of the picture and of a patch, in pixels.
     pub size: usize,
     pub patch: usize,
@@ -99,7 +99,7 @@ pub enum TextPool {
 /// The text tower.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Text {
-    pub tower: Tower,
+    pub tower: TowerConfig,
     pub context: usize,
     pub vocabulary: usize,
     pub pool: TextPool,

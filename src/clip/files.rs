@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::input::{Preprocess, Tokenizer};
 use crate::ops::Act;
 use crate::weights::checkpoint::Checkpoint;
-use crate::weights::source::{AnySource, FileSource};
+use crate::weights::source::{FileSource, Source};
 
 /// The name of the model in the box.
 pub const PICO: &str = "pico";
@@ -23,7 +23,7 @@ pub struct ModelFiles {
     pub config: Config,
     pub preprocess: Preprocess,
     pub tokenizer: Tokenizer,
-    pub checkpoint: Checkpoint<AnySource>,
+    pub checkpoint: Checkpoint,
     /// Where its files were wrong, and what was done about it.
     pub notes: Vec<String>,
 }
@@ -81,7 +81,7 @@ impl ModelFiles {
 
     /// The model of these files of a folder: the names of their tensors tell whose they are.
     async fn of_weights(folder: &Path, weights: &[PathBuf], architecture: Option<&Architecture>) -> Result<Self> {
-        let files = weights.iter().map(|path| Ok(AnySource::File(FileSource::open(path)?))).collect::<Result<_>>()?;
+        let files = weights.iter().map(|path| Ok(Box::new(FileSource::open(path)?) as Box<dyn Source>)).collect::<Result<_>>()?;
         let checkpoint = Checkpoint::open(files).await?;
         let is_of = |prefix: &str| checkpoint.tensors.keys().any(|name| name.starts_with(prefix));
         match is_of("text_model.") || is_of("vision_model.") {
@@ -90,7 +90,7 @@ impl ModelFiles {
         }
     }
 
-    fn hugging_face(folder: &Path, checkpoint: Checkpoint<AnySource>) -> Result<Self> {
+    fn hugging_face(folder: &Path, checkpoint: Checkpoint) -> Result<Self> {
         let (json, file) = read(&folder.join("config.json"))?;
         let mut config = Config::from_hf(&json, &file)?;
         let size = config.vision.as_ref().map(|v| v.size);
@@ -105,7 +105,7 @@ impl ModelFiles {
         Ok(Self { name: folder.display().to_string(), config, preprocess, tokenizer, checkpoint, notes: Vec::new() })
     }
 
-    async fn open_clip(folder: &Path, checkpoint: Checkpoint<AnySource>, architecture: Option<&Architecture>) -> Result<Self> {
+    async fn open_clip(folder: &Path, checkpoint: Checkpoint, architecture: Option<&Architecture>) -> Result<Self> {
         let name = folder.display().to_string();
         let (json, file) = match (architecture, read_if_there(&folder.join("open_clip_config.json"))?) {
             (Some(architecture), _) => (json!({"model_cfg": architecture.config}).to_string(), "open_clip's table".to_string()),
@@ -307,7 +307,7 @@ async fn pico() -> Result<ModelFiles> {
         config: Config::from_hf(&text(asset!("config.json")), "pico/config.json")?,
         preprocess: Preprocess::from_hf(&text(asset!("preprocessor_config.json")), "pico/preprocessor_config.json")?,
         tokenizer: Tokenizer::from_json(asset!("tokenizer.json"), "pico/tokenizer.json")?,
-        checkpoint: Checkpoint::open(vec![AnySource::Static(weights)]).await?,
+        checkpoint: Checkpoint::open(vec![Box::new(weights)]).await?,
         notes: Vec::new(),
     })
 }

@@ -10,7 +10,6 @@ mod tower;
 mod vision;
 mod zero_shot;
 
-pub use block::ZEROS;
 pub use config::Config;
 pub use files::{ModelFiles, PICO, repository, wanted_files};
 pub use model::{Clip, Embeddings, Options, TextInputs};

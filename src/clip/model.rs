@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -9,13 +10,11 @@ use super::vision::Ends;
 use super::{text, vision};
 use crate::device::{Device, Executor};
 use crate::error::{Error, Result};
-use crate::graph::session::Data;
-use crate::graph::{Graph, Size, Value};
+use crate::graph::{Data, Graph, Pending, Size, Value};
 use crate::input::{Image, Preprocess, Tokenizer, Tokens};
 use crate::weights::checkpoint::Checkpoint;
 use crate::weights::layout::{LOGIT_BIAS, LOGIT_SCALE};
 use crate::weights::load::{self, OnProgress, Progress, StoredAs};
-use crate::weights::source::Source;
 
 /// How a model is loaded.
 #[derive(Clone)]
@@ -29,13 +28,23 @@ pub struct Options {
     pub normalize: bool,
     /// Side of the pictures in pixels, where not the one that the model was trained on: its positions are resampled.
     pub image_size: Option<usize>,
+    /// Whether rows with a NaN or an infinity in them are an error, or are left for [`Embeddings::non_finite`] to find.
+    pub refuse_non_finite: bool,
     /// Told while weights are read: bytes done, bytes in all.
     pub progress: Option<OnProgress>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { device: Device::Auto, stored: StoredAs::Auto, batch: 32, normalize: true, image_size: None, progress: None }
+        Self {
+            device: Device::Auto,
+            stored: StoredAs::Auto,
+            batch: 32,
+            normalize: true,
+            image_size: None,
+            refuse_non_finite: true,
+            progress: None,
+        }
     }
 }
 
@@ -54,6 +63,11 @@ impl Embeddings {
     pub fn row(&self, at: usize) -> &[f32] {
         &self.data[at * self.width..][..self.width]
     }
+
+    /// The rows with a NaN or an infinity in them.
+    pub fn non_finite(&self) -> Vec<usize> {
+        (0..self.rows).filter(|&row| self.row(row).iter().any(|v| !v.is_finite())).collect()
+    }
 }
 
 /// A CLIP model on a device.
@@ -68,6 +82,10 @@ pub struct Clip {
     pub executor: Executor,
     vision: Option<Tower>,
     text: Option<Tower>,
+    /// What it was loaded from, and how: a lost device is restored from there.
+    checkpoint: Checkpoint,
+    options: Options,
+    keep: Vec<String>,
 }
 
 impl Clip {
@@ -91,30 +109,59 @@ impl Clip {
             config = config.with_image_size(size)?;
         }
         let preprocess = preprocess.with_size(config.vision.as_ref().map_or(preprocess.size, |v| v.size));
-        let vision = config.vision.as_ref().map(|_| vision(&config)).transpose()?;
-        let text = config.text.as_ref().map(|_| text(&config)).transpose()?;
-        let graphs: Vec<&Graph> = [&vision, &text].into_iter().flatten().map(|(graph, _)| graph).collect();
-        load::check(&checkpoint, &config, &graphs)?;
-        let total = checkpoint.tensors.values().map(|t| t.bytes()).sum();
-        let mut loader = Loader {
-            executor,
-            checkpoint: &checkpoint,
-            config: &config,
-            options,
-            keep,
-            progress: Progress { done: 0, total, say: options.progress.clone() },
-        };
+        let keep = keep.iter().map(|name| name.to_string()).collect();
         let logit_scale = load::scalar(&checkpoint, LOGIT_SCALE).await?.unwrap_or(0.0);
         let logit_bias = load::scalar(&checkpoint, LOGIT_BIAS).await?.unwrap_or(0.0);
-        let vision = match (vision, &config.vision) {
-            (Some(made), Some(v)) => Some(loader.tower(made, v.tokens()).await?),
-            _ => None,
-        };
-        let text = match (text, &config.text) {
-            (Some(made), Some(t)) => Some(loader.tower(made, t.context).await?),
-            _ => None,
-        };
-        Ok(Self { config, logit_scale, logit_bias, preprocess, tokenizer, executor: executor.clone(), vision, text })
+        let (executor, options) = (executor.clone(), options.clone());
+        let mut clip =
+            Self { config, logit_scale, logit_bias, preprocess, tokenizer, executor, vision: None, text: None, checkpoint, options, keep };
+        clip.load_towers().await?;
+        Ok(clip)
+    }
+
+    /// Loads the model again, from the same files onto `executor`: what to do after [`Error::DeviceLost`], with a device opened
+    /// anew. Results are those of before. On an error the model is as it was.
+    ///
+    /// # Errors
+    /// As [`Clip::load`].
+    pub async fn restore(&mut self, executor: &Executor) -> Result<()> {
+        let before = std::mem::replace(&mut self.executor, executor.clone());
+        let loaded = self.load_towers().await;
+        if loaded.is_err() {
+            self.executor = before;
+        }
+        loaded
+    }
+
+    async fn load_towers(&mut self) -> Result<()> {
+        let c = &self.config;
+        let vision = c.vision.as_ref().map(|v| Ok((vision(c)?, v.tokens()))).transpose()?;
+        let text = c.text.as_ref().map(|t| Ok((text(c)?, t.context))).transpose()?;
+        let graphs: Vec<&Graph> = [&vision, &text].into_iter().flatten().map(|((graph, _), _)| graph).collect();
+        load::check(&self.checkpoint, c, &graphs)?;
+        if let Some(name) = self.keep.iter().find(|name| graphs.iter().all(|g| g.find(name).is_none())) {
+            return Err(Error::Argument(format!("the model has no value `{name}` that could be kept")));
+        }
+        let total = self.checkpoint.tensors.values().map(|t| t.bytes()).sum();
+        let mut progress = Progress { done: 0, total, say: self.options.progress.clone() };
+        let mut towers = [None, None];
+        for (made, tower) in [vision, text].into_iter().zip(&mut towers) {
+            if let Some(((graph, ends), tokens)) = made {
+                *tower = Some(self.load_tower(graph, ends, tokens, &mut progress).await?);
+            }
+        }
+        [self.vision, self.text] = towers;
+        Ok(())
+    }
+
+    async fn load_tower(&self, graph: Graph, ends: Ends, tokens: usize, progress: &mut Progress) -> Result<Tower> {
+        let graph = Arc::new(graph);
+        let weights = load::load(&self.executor, &self.checkpoint, &self.config, &graph, self.options.stored, progress).await?;
+        let capacity = Size { batch: self.options.batch, tokens };
+        let output = if self.options.normalize { ends.embedding } else { ends.projected };
+        let kept: Vec<Value> = self.keep.iter().filter_map(|name| graph.find(name)).chain([output]).collect();
+        let runner = Runner::new(&self.executor, graph.clone(), weights, &kept, capacity).await?;
+        Ok(Tower { graph, ends, output, runner })
     }
 
     /// The image tower.
@@ -135,35 +182,51 @@ impl Clip {
         Ok(self.text.as_ref().expect("a tower that is configured is loaded"))
     }
 
-    /// Unit embeddings of pictures.
+    /// Unit embeddings of pictures. The next batch is made ready while one runs.
     ///
     /// # Errors
     /// [`Error::NonFinite`], or what the device says.
     pub async fn encode_images(&self, images: &[Image]) -> Result<Embeddings> {
-        let mut data = Vec::new();
+        let mut runs = Runs::default();
         for part in images.chunks(self.vision()?.runner.capacity().batch) {
-            let pixels: Vec<Vec<f32>> = part.par_iter().map(|image| self.preprocess.pixels(image)).collect();
-            data.extend(self.encode_pixels(&pixels.concat()).await?.data);
+            runs.push(self.submit_pixels(&self.pixels(part))?).await?;
         }
-        self.embeddings(data)
+        self.embeddings(runs.finish().await?)
+    }
+
+    /// What the image tower reads of pictures: `[n, 3, size, size]`.
+    pub fn pixels(&self, images: &[Image]) -> Vec<f32> {
+        let pixels: Vec<Vec<f32>> = images.par_iter().map(|image| self.preprocess.pixels(image)).collect();
+        pixels.concat()
     }
 
     /// Unit embeddings of preprocessed pictures: `pixels` is `[n, 3, size, size]`.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a wrong length; [`Error::NonFinite`], or what the device says.
+    /// [`Error::Shape`] for a wrong length; [`Error::NonFinite`] for pixels and embeddings, or what the device says.
     pub async fn encode_pixels(&self, pixels: &[f32]) -> Result<Embeddings> {
-        let (tower, vision) = (self.vision()?, self.config.vision()?);
-        let (each, tokens) = (3 * vision.size.pow(2), vision.tokens());
-        let mut data = Vec::new();
-        for part in pixels.chunks(each * tower.runner.capacity().batch) {
-            let batch = part.len().div_ceil(each);
-            let (lengths, class) = (vec![tokens as u32; batch], vec![0; batch]);
-            let ends = &tower.ends;
-            let inputs = [(ends.input, Data::F32(part)), (ends.lengths, Data::U32(&lengths)), (ends.pooled_at, Data::U32(&class))];
-            data.extend(tower.embed(&inputs, Size { batch, tokens }).await?);
+        let each = 3 * self.config.vision()?.size.pow(2);
+        let bad: Vec<usize> =
+            pixels.chunks(each).enumerate().filter(|(_, p)| p.iter().any(|v| !v.is_finite())).map(|(row, _)| row).collect();
+        if !bad.is_empty() {
+            return Err(Error::NonFinite { what: "pixels", rows: bad });
         }
-        self.embeddings(data)
+        let mut runs = Runs::default();
+        for part in pixels.chunks(each * self.vision()?.runner.capacity().batch) {
+            runs.push(self.submit_pixels(part)?).await?;
+        }
+        self.embeddings(runs.finish().await?)
+    }
+
+    fn submit_pixels(&self, pixels: &[f32]) -> Result<Pending> {
+        let tower = self.vision()?;
+        tower.embed(&[(tower.ends.input, Data::F32(pixels))], self.pixels_size(pixels)?)
+    }
+
+    /// The size of a run over these pixels.
+    pub(super) fn pixels_size(&self, pixels: &[f32]) -> Result<Size> {
+        let v = self.config.vision()?;
+        Ok(Size { batch: pixels.len().div_ceil(3 * v.size.pow(2)), tokens: v.tokens() })
     }
 
     /// The ids of a text. One above the context is cut, its end kept; [`Tokens::truncated`] says so.
@@ -191,12 +254,12 @@ impl Clip {
     /// what the device says.
     pub async fn encode_ids(&self, texts: &[Vec<u32>]) -> Result<Embeddings> {
         let tower = self.text()?;
-        let mut data = Vec::new();
+        let mut runs = Runs::default();
         for part in texts.chunks(tower.runner.capacity().batch) {
             let (inputs, size) = self.text_inputs(part)?;
-            data.extend(tower.embed(&inputs.of(&tower.ends), size).await?);
+            runs.push(tower.embed(&inputs.of(&tower.ends), size)?).await?;
         }
-        self.embeddings(data)
+        self.embeddings(runs.finish().await?)
     }
 
     /// Ids, lengths and pooled rows of a batch, and its size.
@@ -214,12 +277,52 @@ impl Clip {
         Ok((TextInputs { ids: texts.iter().flat_map(row).collect(), lengths, pooled_at }, Size { batch: texts.len(), tokens }))
     }
 
+    pub(super) fn refuses_non_finite(&self) -> bool {
+        self.options.refuse_non_finite
+    }
+
     fn embeddings(&self, data: Vec<f32>) -> Result<Embeddings> {
         let width = self.config.embed;
-        match data.iter().position(|v| !v.is_finite()) {
-            Some(at) => Err(Error::NonFinite { row: at / width }),
-            None => Ok(Embeddings { rows: data.len() / width, width, data }),
+        let embeddings = Embeddings { rows: data.len() / width, width, data };
+        match embeddings.non_finite() {
+            rows if self.options.refuse_non_finite && !rows.is_empty() => Err(Error::NonFinite { what: "embeddings", rows }),
+            _ => Ok(embeddings),
         }
+    }
+}
+
+/// Runs that were handed over one after another: a few are on their way at once.
+#[derive(Default)]
+pub(super) struct Runs {
+    pending: VecDeque<Pending>,
+    data: Vec<f32>,
+}
+
+/// Enough that the device has work while the host makes the next ready.
+const AHEAD: usize = 2;
+
+impl Runs {
+    pub(super) async fn push(&mut self, run: Pending) -> Result<()> {
+        self.pending.push_back(run);
+        while self.pending.len() > AHEAD {
+            self.take().await?;
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self) -> Result<()> {
+        if let Some(run) = self.pending.pop_front() {
+            self.data.extend(run.values().await?.remove(0));
+        }
+        Ok(())
+    }
+
+    /// What all of them made, one after another.
+    pub(super) async fn finish(mut self) -> Result<Vec<f32>> {
+        while !self.pending.is_empty() {
+            self.take().await?;
+        }
+        Ok(self.data)
     }
 }
 
@@ -253,30 +356,10 @@ pub struct TextInputs {
 }
 
 impl TextInputs {
-    /// As inputs of the tower with these ends.
-    pub fn of(&self, ends: &Ends) -> [(Value, Data<'_>); 3] {
-        [(ends.input, Data::U32(&self.ids)), (ends.lengths, Data::U32(&self.lengths)), (ends.pooled_at, Data::U32(&self.pooled_at))]
-    }
-}
-
-/// What both towers are loaded with.
-struct Loader<'a, S> {
-    executor: &'a Executor,
-    checkpoint: &'a Checkpoint<S>,
-    config: &'a Config,
-    options: &'a Options,
-    keep: &'a [&'a str],
-    progress: Progress,
-}
-
-impl<S: Source> Loader<'_, S> {
-    async fn tower(&mut self, (graph, ends): (Graph, Ends), tokens: usize) -> Result<Tower> {
-        let graph = Arc::new(graph);
-        let weights = load::load(self.executor, self.checkpoint, self.config, &graph, self.options.stored, &mut self.progress).await?;
-        let capacity = Size { batch: self.options.batch, tokens };
-        let output = if self.options.normalize { ends.embedding } else { ends.projected };
-        let kept: Vec<Value> = self.keep.iter().filter_map(|name| graph.find(name)).chain([output]).collect();
-        let runner = Runner::new(self.executor, graph.clone(), weights, &kept, capacity).await?;
-        Ok(Tower { graph, ends, output, runner })
+    /// As inputs of the tower with these ends: those that it has.
+    pub fn of(&self, ends: &Ends) -> Vec<(Value, Data<'_>)> {
+        let rest = [(ends.lengths, &self.lengths), (ends.pooled_at, &self.pooled_at)];
+        let rest = rest.into_iter().filter_map(|(value, data)| Some((value?, Data::U32(data))));
+        [(ends.input, Data::U32(&self.ids[..]))].into_iter().chain(rest).collect()
     }
 }

@@ -2,67 +2,105 @@ use std::sync::Arc;
 
 use super::vision::Ends;
 use crate::device::Executor;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::plan::Plan;
-use crate::graph::session::{Data, Session, fitting_batch};
-use crate::graph::{Graph, Size, Value};
+use crate::graph::session::fitting_batch;
+use crate::graph::{Data, Graph, Pending, Session, Size, Target, Timing, Value};
+#[cfg(feature = "host")]
 use crate::host::HostSession;
-use crate::weights::DeviceWeights;
 use crate::weights::load::Weights;
 
 /// A graph with its weights, ready to run where its executor runs it.
 pub enum Runner {
-    Gpu { session: Session, weights: DeviceWeights },
+    Gpu(Session),
+    #[cfg(feature = "host")]
     Host(HostSession),
 }
 
 impl Runner {
-    /// `kept` values, the last of which is the output, can be read after a run. A device that cannot hold `capacity`'s batch
-    /// gets a smaller one.
+    /// `kept` values can be read after a run. A device that cannot hold `capacity`'s batch gets half of it, and half again.
     ///
     /// # Errors
-    /// [`Error::TooLarge`](crate::Error::TooLarge), or what the device says.
+    /// [`Error::TooLarge`] where one item does not fit, or what the device says.
     pub async fn new(executor: &Executor, graph: Arc<Graph>, weights: Weights, kept: &[Value], capacity: Size) -> Result<Self> {
         match (executor, weights) {
             (Executor::Gpu(gpu), Weights::Gpu(weights)) => {
-                let batch = fitting_batch(gpu, &graph, capacity.batch, capacity.tokens)?;
-                let session = Session::new(gpu, graph, &weights, kept, Size { batch, ..capacity }).await?;
-                Ok(Runner::Gpu { session, weights })
+                let mut batch = if capacity.batch == 0 { 0 } else { fitting_batch(gpu, &graph, capacity.batch, capacity.tokens)? };
+                loop {
+                    match Session::new(gpu, graph.clone(), weights.clone(), kept, Size { batch, ..capacity }).await {
+                        Err(Error::OutOfMemory(_)) if batch > 1 => batch /= 2,
+                        Err(Error::OutOfMemory(_)) => {
+                            let bytes = crate::graph::plan::plan(&graph, kept, Size { batch: 1, ..capacity }, &[]).slot_bytes.iter().sum();
+                            let what = "a run of one item, beside the weights,".into();
+                            return Err(Error::TooLarge { what, bytes, limit: gpu.caps.session_bytes });
+                        }
+                        session => return session.map(Runner::Gpu),
+                    }
+                }
             }
-            (Executor::Host, Weights::Host(weights)) => Ok(Runner::Host(HostSession::new(graph, weights, kept, capacity))),
+            #[cfg(feature = "host")]
+            (Executor::Host, Weights::Host(weights)) => HostSession::new(graph, weights, kept, capacity).map(Runner::Host),
+            #[cfg(feature = "host")]
             _ => unreachable!("weights are loaded for their executor"),
         }
     }
 
-    /// Runs the graph and reads the values `read`, which must be among the kept ones: each `[rows, width]`.
+    /// Hands a run over, whose `read` values must be among the kept ones. The host's is done when this returns.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) where an input's length is not that of `size`, or what the device says.
-    pub async fn run_and_read(&self, inputs: &[(Value, Data<'_>)], size: Size, read: &[Value]) -> Result<Vec<Vec<f32>>> {
+    /// [`Error::Shape`] where an input is missing or its length is not that of `size`, or what the device says.
+    pub fn submit(&self, inputs: &[(Value, Data<'_>)], size: Size, read: &[Value]) -> Result<Pending> {
         match self {
-            Runner::Gpu { session, .. } => session.run_and_read(inputs, size, read).await,
-            Runner::Host(session) => session.run_and_read(inputs, size, read),
+            Runner::Gpu(session) => {
+                let results: Vec<_> = read.iter().map(|v| (*v, Target::Host)).collect();
+                session.submit(inputs, size, &results)
+            }
+            #[cfg(feature = "host")]
+            Runner::Host(session) => session.run_and_read(inputs, size, read).map(Pending::ready),
+        }
+    }
+
+    /// Runs the graph and reads the values `read`: each `[rows, width]`.
+    ///
+    /// # Errors
+    /// As [`Runner::submit`] and [`Pending::values`].
+    pub async fn run_and_read(&self, inputs: &[(Value, Data<'_>)], size: Size, read: &[Value]) -> Result<Vec<Vec<f32>>> {
+        self.submit(inputs, size, read)?.values().await
+    }
+
+    /// The time of each node of a run.
+    ///
+    /// # Errors
+    /// As [`Session::profile`].
+    pub async fn profile(&self, inputs: &[(Value, Data<'_>)], size: Size) -> Result<Vec<Timing>> {
+        match self {
+            Runner::Gpu(session) => session.profile(inputs, size).await,
+            #[cfg(feature = "host")]
+            Runner::Host(session) => session.profile(inputs, size),
         }
     }
 
     pub fn capacity(&self) -> Size {
         match self {
-            Runner::Gpu { session, .. } => session.capacity(),
+            Runner::Gpu(session) => session.capacity(),
+            #[cfg(feature = "host")]
             Runner::Host(session) => session.capacity(),
         }
     }
 
     pub fn plan(&self) -> &Plan {
         match self {
-            Runner::Gpu { session, .. } => session.plan(),
+            Runner::Gpu(session) => session.plan(),
+            #[cfg(feature = "host")]
             Runner::Host(session) => session.plan(),
         }
     }
 
-    /// Dispatches of one run; on the host, the ops that it calls.
+    /// Dispatches of one run of the whole capacity; on the host, the ops that it calls.
     pub fn dispatches(&self) -> usize {
         match self {
-            Runner::Gpu { session, .. } => session.dispatches(),
+            Runner::Gpu(session) => session.dispatches(),
+            #[cfg(feature = "host")]
             Runner::Host(session) => session.ops(),
         }
     }
@@ -70,7 +108,8 @@ impl Runner {
     /// Bytes of the weights where they are used.
     pub fn weight_bytes(&self) -> u64 {
         match self {
-            Runner::Gpu { weights, .. } => weights.values().map(|w| w.bytes()).sum(),
+            Runner::Gpu(session) => session.weights().values().map(|w| w.bytes()).sum(),
+            #[cfg(feature = "host")]
             Runner::Host(session) => session.weights().values().map(|w| w.bytes()).sum(),
         }
     }
@@ -86,17 +125,17 @@ pub struct Tower {
 }
 
 impl Tower {
-    /// Runs the tower and reads its embeddings `[batch, embed]`.
+    /// Hands a run over, whose result is the embeddings `[batch, embed]`.
     ///
     /// # Errors
-    /// As [`Runner::run_and_read`].
-    pub async fn embed(&self, inputs: &[(Value, Data<'_>)], size: Size) -> Result<Vec<f32>> {
-        Ok(self.runner.run_and_read(inputs, size, &[self.output]).await?.remove(0))
+    /// As [`Runner::submit`].
+    pub fn embed(&self, inputs: &[(Value, Data<'_>)], size: Size) -> Result<Pending> {
+        self.runner.submit(inputs, size, &[self.output])
     }
 
-    /// The values of the tower's weights, without the ones that no checkpoint has.
-    pub fn parameters(&self) -> usize {
+    /// The values of the tower's weights.
+    pub fn parameters(&self) -> u64 {
         let none = Size { batch: 0, tokens: 0 };
-        self.graph.weights().filter(|(_, d)| d.name != super::ZEROS).map(|(_, d)| d.rows(none) * d.width).sum()
+        self.graph.weights().map(|(_, d)| d.rows(none) as u64 * d.width as u64).sum()
     }
 }

@@ -1,18 +1,19 @@
 //! Zero-shot classification: labels as prompts, scored against pictures.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::model::{Clip, Embeddings};
+use super::model::{Clip, Embeddings, Runs};
 use super::tower::Runner;
 use crate::device::Executor;
 use crate::error::{Error, Result};
-use crate::graph::session::Data;
-use crate::graph::{Graph, Kind, Rows, Size, Value};
+use crate::graph::session::storage;
+use crate::graph::{Data, Graph, Kind, Operand, Pending, Rows, Size, Target, Value};
+use crate::input::Image;
 use crate::ops::Scores;
 use crate::weights::Format;
 use crate::weights::load::Weights;
-use crate::weights::sink::{Filled, Sink, Use};
+use crate::weights::sink::Sink;
 
 /// What a score is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,13 +115,33 @@ impl Classifier {
     /// # Errors
     /// What the device says.
     pub async fn scores(&self, images: &Embeddings, score: Score) -> Result<Vec<f32>> {
-        let mut y = self.scorer.run(images).await?;
+        Ok(self.scored(self.scorer.run(images).await?, score))
+    }
+
+    /// Scores of pictures, `[images, labels]`: on a GPU their embeddings stay there, and only the scores come back.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] for scores that are no numbers, unless [`Options`](crate::Options) leaves them; what the device says.
+    pub async fn classify(&self, clip: &Clip, images: &[Image], score: Score) -> Result<Vec<f32>> {
+        let mut runs = Runs::default();
+        for part in images.chunks(clip.vision()?.runner.capacity().batch) {
+            runs.push(self.scorer.submit(clip, &clip.pixels(part)).await?).await?;
+        }
+        let logits = Embeddings { rows: images.len(), width: self.labels.len(), data: runs.finish().await? };
+        match logits.non_finite() {
+            rows if clip.refuses_non_finite() && !rows.is_empty() => Err(Error::NonFinite { what: "scores", rows }),
+            _ => Ok(self.scored(logits.data, score)),
+        }
+    }
+
+    /// Scores of logits.
+    fn scored(&self, mut y: Vec<f32>, score: Score) -> Vec<f32> {
         match score {
             Score::Softmax => y.chunks_mut(self.labels.len()).for_each(softmax),
             Score::Sigmoid => y.iter_mut().for_each(|v| *v = 1.0 / (1.0 + (-*v).exp())),
             Score::Cosine => y.iter_mut().for_each(|v| *v = (*v - self.logits.bias) / self.logits.scale),
         }
-        Ok(y)
+        y
     }
 
     /// The labels of one row of scores, best first; equal scores in the labels' order.
@@ -143,6 +164,8 @@ struct Scorer {
     runner: Runner,
     images: Value,
     scores: Value,
+    /// Embeddings on their way from an image tower to the scores: held while both runs are handed over.
+    between: Option<Mutex<wgpu::Buffer>>,
 }
 
 impl Scorer {
@@ -151,22 +174,45 @@ impl Scorer {
         let images = graph.input("images", Rows::Items, texts.width, Kind::F32);
         let table = graph.weight("texts", texts.rows, texts.width);
         let scores = graph.push("scores", logits, &[images, table])?;
-        let mut sink = Sink::new(executor, graph.desc(table), Format::F32, Use::Product).await?;
+        let mut sink = Sink::new(executor, graph.desc(table), Format::F32, Operand::Weight).await?;
         sink.write(0, &texts.data).await?;
-        let weights = match sink.finish() {
-            Filled::Gpu(weight) => Weights::Gpu([(table, weight)].into()),
-            Filled::Host(weight) => Weights::Host([(table, weight)].into()),
-        };
+        let weights = Weights::of(vec![(table, sink.finish())]);
         let capacity = Size { batch: capacity.max(1), tokens: 1 };
-        Ok(Self { runner: Runner::new(executor, Arc::new(graph), weights, &[scores], capacity).await?, images, scores })
+        let bytes = graph.desc(images).bytes(capacity);
+        let runner = Runner::new(executor, Arc::new(graph), weights, &[scores], capacity).await?;
+        let between = match executor {
+            Executor::Gpu(gpu) => {
+                let (buffer, refusals) = gpu.scoped(|| storage(gpu, "embeddings", bytes));
+                refusals.check(gpu, "the embeddings of a batch").await?;
+                Some(Mutex::new(buffer))
+            }
+            #[cfg(feature = "host")]
+            Executor::Host => None,
+        };
+        Ok(Self { runner, images, scores, between })
     }
 
+    /// Scores of embeddings that are on the host.
     async fn run(&self, images: &Embeddings) -> Result<Vec<f32>> {
-        let mut y = Vec::new();
+        let mut runs = Runs::default();
         for part in images.data.chunks(images.width * self.runner.capacity().batch) {
             let size = Size { batch: part.len() / images.width, tokens: 1 };
-            y.extend(self.runner.run_and_read(&[(self.images, Data::F32(part))], size, &[self.scores]).await?.remove(0));
+            runs.push(self.runner.submit(&[(self.images, Data::F32(part))], size, &[self.scores])?).await?;
         }
-        Ok(y)
+        runs.finish().await
+    }
+
+    /// Scores of preprocessed pictures: both towers' ends meet where they run.
+    async fn submit(&self, clip: &Clip, pixels: &[f32]) -> Result<Pending> {
+        let (tower, size) = (clip.vision()?, clip.pixels_size(pixels)?);
+        let inputs = [(tower.ends.input, Data::F32(pixels))];
+        let scored = Size { tokens: 1, ..size };
+        if let (Runner::Gpu(vision), Runner::Gpu(scorer), Some(between)) = (&tower.runner, &self.runner, &self.between) {
+            let between = between.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(vision.submit(&inputs, size, &[(tower.ends.embedding, Target::Buffer(&between))])?);
+            return scorer.submit(&[(self.images, Data::Buffer(&between))], scored, &[(self.scores, Target::Host)]);
+        }
+        let embeddings = tower.embed(&inputs, size)?.values().await?.remove(0);
+        self.runner.submit(&[(self.images, Data::F32(&embeddings))], scored, &[self.scores])
     }
 }

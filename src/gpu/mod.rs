@@ -1,39 +1,90 @@
 //! The only place that opens adapters and devices, and compiles shaders.
 
+mod errors;
+mod format;
+mod pipeline;
+mod poll;
 pub mod shader;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Result};
-use crate::ops::{Constant, Dims, Op};
-use crate::weights::Format;
-use shader::Part;
+pub use format::Format;
+pub use pipeline::{Constant, PipelineKey};
+pub(crate) use pipeline::{DIMS_BYTES, DIMS_STRIDE, OP_DIMS_AT, OP_DIMS_BYTES};
+pub use poll::Polling;
+
+/// The kernel that matrix products run on, one for each class of device (`shaders/product_*.wgsl`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Product {
+    /// 64 × 64 tiles in workgroup memory: GPUs, where they fill one.
+    Tile,
+    /// 32 × 32 tiles, four times as many: GPUs, for few rows.
+    Few,
+    /// Many sums per invocation, no workgroup memory: software devices.
+    Direct,
+    /// The same, with the subgroup's lanes reading for each other: software devices with subgroups.
+    Subgroup,
+}
+
+impl Product {
+    pub const ALL: [Product; 4] = [Product::Tile, Product::Few, Product::Direct, Product::Subgroup];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Product::Tile => "product_tile",
+            Product::Few => "product_few",
+            Product::Direct => "product_direct",
+            Product::Subgroup => "product_subgroup",
+        }
+    }
+}
 
 /// What a device can do, asked once.
 #[derive(Clone, Debug)]
 pub struct Caps {
     pub max_binding_bytes: u64,
     pub max_buffer_bytes: u64,
+    /// The most that one session's activations may take: no limit but the device's, unless an application sets one.
+    pub session_bytes: u64,
     /// Runs on the host's processor (lavapipe, SwiftShader, WARP).
     pub software: bool,
+    /// Is an application's, which has windows to draw.
+    pub shared: bool,
+    /// Subgroup operations in compute shaders.
+    pub subgroups: bool,
+    /// Timestamps around passes.
+    pub timestamps: bool,
+    /// The product's kernel where one is forced; else the device's class and the rows decide.
+    pub product: Option<Product>,
 }
 
-impl Caps {
-    /// Work that fits into one submission: 50 ms at a rate that any device of the class reaches. Drivers kill longer
-    /// submissions, and windows stall behind them.
-    pub fn submission_flops(&self) -> u64 {
-        if self.software { 200_000_000 } else { 10_000_000_000 }
+impl Default for Caps {
+    /// A GPU with what WebGPU promises and no more.
+    fn default() -> Self {
+        let limits = wgpu::Limits::default();
+        Self {
+            max_binding_bytes: limits.max_storage_buffer_binding_size,
+            max_buffer_bytes: limits.max_buffer_size,
+            session_bytes: u64::MAX,
+            software: false,
+            shared: false,
+            subgroups: false,
+            timestamps: false,
+            product: None,
+        }
     }
 }
 
-/// A pipeline is decided by these.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct PipelineKey {
-    op: &'static str,
-    format: Option<Format>,
-    constants: Vec<(&'static str, u64)>,
+impl Caps {
+    /// Work that fits into one submission: 50 ms at a rate that any device of the class reaches, 10 ms on an application's.
+    /// Drivers kill longer submissions, and windows stall behind them.
+    pub fn submission_flops(&self) -> u64 {
+        let flops = if self.software { 200_000_000 } else { 10_000_000_000 };
+        if self.shared { flops / 5 } else { flops }
+    }
 }
 
 /// An open device: its queue, its limits, and the pipelines compiled so far. Cheap to clone; clones share everything.
@@ -44,9 +95,11 @@ pub struct Gpu {
     pub info: wgpu::AdapterInfo,
     pub caps: Caps,
     pipelines: Arc<Mutex<HashMap<PipelineKey, wgpu::ComputePipeline>>>,
-    /// The layout of group 1: the dims uniform at a dynamic offset.
+    /// The layout of group 1: the dims and the op's own, at a dynamic offset.
     pub(crate) dims_layout: wgpu::BindGroupLayout,
-    poll: Arc<PollThread>,
+    polling: Arc<Polling>,
+    lost: Arc<AtomicBool>,
+    read_bytes: Arc<AtomicU64>,
 }
 
 /// A new wgpu instance over `backends`.
@@ -69,15 +122,16 @@ pub async fn adapters() -> Vec<wgpu::Adapter> {
     found
 }
 
-/// The limits to ask of `adapter` when an application opens the device that it shares with [`Gpu::from_device`]. WebGPU's
-/// defaults work too: what passes them is split.
-pub fn requirements(adapter: &wgpu::Adapter) -> wgpu::Limits {
+/// What to ask of `adapter` when an application opens the device that it shares with [`Gpu::from_device`]: its features and
+/// limits beside the application's own. WebGPU's defaults work too: what passes them is split, slower kernels are taken.
+pub fn requirements(adapter: &wgpu::Adapter) -> (wgpu::Features, wgpu::Limits) {
     let most = adapter.limits();
-    wgpu::Limits {
+    let limits = wgpu::Limits {
         max_storage_buffer_binding_size: most.max_storage_buffer_binding_size,
         max_buffer_size: most.max_buffer_size,
         ..wgpu::Limits::default()
-    }
+    };
+    (adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY), limits)
 }
 
 impl Gpu {
@@ -86,149 +140,75 @@ impl Gpu {
     /// # Errors
     /// [`Error::Device`] where the adapter refuses.
     pub async fn open(adapter: &wgpu::Adapter) -> Result<Self> {
-        let descriptor = wgpu::DeviceDescriptor { label: Some("clip-wgpu"), required_limits: requirements(adapter), ..Default::default() };
-        let name = adapter.get_info().name;
+        let (required_features, required_limits) = requirements(adapter);
+        let descriptor = wgpu::DeviceDescriptor { label: Some("clip-wgpu"), required_features, required_limits, ..Default::default() };
+        let info = adapter.get_info();
         let (device, queue) =
-            adapter.request_device(&descriptor).await.map_err(|e| Error::Device(format!("adapter `{name}` gave no device: {e}")))?;
-        Ok(Self::from_device(adapter.get_info(), device, queue))
+            adapter.request_device(&descriptor).await.map_err(|e| Error::Device(format!("adapter `{}` gave no device: {e}", info.name)))?;
+        let mut gpu = Self::from_device(info, device, queue, Polling::of_our_own);
+        gpu.caps.shared = false;
+        let lost = gpu.lost.clone();
+        gpu.device.set_device_lost_callback(move |_, _| lost.store(true, Ordering::Relaxed));
+        Ok(gpu)
     }
 
-    /// Shares a device and queue that the application already has.
-    pub fn from_device(info: wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Self {
-        let limits = device.limits();
+    /// Shares a device and queue that the application already has. `polling` says who polls: [`Polling::of_our_own`] a thread
+    /// of ours, [`Polling::by_the_application`] the application, which then must until a result is there; in the browser
+    /// nobody has to. No callback of the application's is replaced.
+    pub fn from_device(info: wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue, polling: fn(&wgpu::Device) -> Polling) -> Self {
+        let (limits, features) = (device.limits(), device.features());
         let caps = Caps {
             max_binding_bytes: limits.max_storage_buffer_binding_size,
             max_buffer_bytes: limits.max_buffer_size,
+            session_bytes: u64::MAX,
             software: info.device_type == wgpu::DeviceType::Cpu,
+            shared: true,
+            subgroups: features.contains(wgpu::Features::SUBGROUP),
+            timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+            product: None,
         };
-        let dims_layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-            label: Some("dims"),
-            entries: &[layout_entry(0, wgpu::BufferBindingType::Uniform, true)],
-        });
-        Self { poll: Arc::new(PollThread::new(device.clone())), device, queue, info, caps, pipelines: Arc::default(), dims_layout }
+        let dims_layout = pipeline::dims_layout(&device);
+        let polling = Arc::new(polling(&device));
+        Self {
+            device,
+            queue,
+            info,
+            caps,
+            pipelines: Arc::default(),
+            dims_layout,
+            polling,
+            lost: Arc::default(),
+            read_bytes: Arc::default(),
+        }
     }
 
-    /// Asks for the callbacks of what has been submitted: they come from a thread of this device's own.
-    pub(crate) fn wake(&self) {
-        self.poll.wake();
-    }
-
-    /// How many pipelines have been compiled.
-    pub fn pipelines(&self) -> usize {
-        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
-
-    /// The pipeline of `op` over weights of `format`, compiled at first use.
+    /// The same device with the product's kernel forced, for tests and bug reports.
     ///
     /// # Errors
-    /// [`Error::Shader`] with the file and line where the compiler refused.
-    pub(crate) async fn pipeline(&self, op: &dyn Op, inputs: usize, format: Format) -> Result<wgpu::ComputePipeline> {
-        let constants = op.constants();
-        let key = PipelineKey {
-            op: op.name(),
-            format: op.reads_weight().then_some(format),
-            constants: constants.iter().map(|(n, v)| (*n, v.to_bits())).collect(),
+    /// [`Error::Device`] where the device cannot run it, [`Error::Argument`] where there is none of that name.
+    pub fn with_kernel(mut self, name: &str) -> Result<Self> {
+        let Some(product) = Product::ALL.into_iter().find(|p| p.name() == name) else {
+            let names = Product::ALL.map(Product::name).join(", ");
+            return Err(Error::Argument(format!("expected a kernel {names}, found `{name}`")));
         };
-        if let Some(known) = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return Ok(known.clone());
+        if product == Product::Subgroup && !self.caps.subgroups {
+            return Err(Error::Device(format!("{name} takes subgroups, which `{}` does not have", self.info.name)));
         }
-        let pipeline = self.compile(op, inputs, key.format, &constants).await?;
-        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).insert(key, pipeline.clone());
-        Ok(pipeline)
+        self.caps.product = Some(product);
+        Ok(self)
     }
 
-    async fn compile(&self, op: &dyn Op, inputs: usize, format: Option<Format>, constants: &[Constant]) -> Result<wgpu::ComputePipeline> {
-        let parts = parts(op, format);
-        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some(op.name()),
-            source: wgpu::ShaderSource::Wgsl(shader::join(&parts).into()),
-        });
-        let entries: Vec<_> = (0..=inputs as u32)
-            .map(|i| layout_entry(i, wgpu::BufferBindingType::Storage { read_only: i < inputs as u32 }, false))
-            .collect();
-        let operands = self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(op.name()), entries: &entries });
-        let layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(op.name()),
-            bind_group_layouts: &[Some(&operands), Some(&self.dims_layout)],
-            immediate_size: 0,
-        });
-        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(op.name()),
-            layout: Some(&layout),
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions { constants, ..Default::default() },
-            cache: None,
-        });
-        match scope.pop().await {
-            None => Ok(pipeline),
-            Some(error) => Err(shader_error(&parts, &module, error).await),
-        }
-    }
-}
-
-/// The files of `op`'s shader over weights of `format`, in the order they are joined.
-pub fn parts(op: &dyn Op, format: Option<Format>) -> Vec<Part> {
-    let weight = format.map(Format::part);
-    [shader::part!("dims.wgsl")].into_iter().chain(weight).chain(op.parts().iter().copied()).collect()
-}
-
-/// Bytes of one dispatch's place in the dims buffer: WebGPU's greatest offset alignment.
-pub(crate) const DIMS_STRIDE: u64 = 256;
-
-fn layout_entry(binding: u32, ty: wgpu::BufferBindingType, has_dynamic_offset: bool) -> wgpu::BindGroupLayoutEntry {
-    let min_binding_size = has_dynamic_offset.then(|| std::num::NonZeroU64::new(size_of::<Dims>() as u64)).flatten();
-    wgpu::BindGroupLayoutEntry {
-        binding,
-        visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size },
-        count: None,
-    }
-}
-
-async fn shader_error(parts: &[Part], module: &wgpu::ShaderModule, error: wgpu::Error) -> Error {
-    let info = module.get_compilation_info().await;
-    let found = info.messages.iter().find(|m| m.message_type == wgpu::CompilationMessageType::Error);
-    let line = found.and_then(|m| m.location).map_or(1, |l| l.line_number);
-    let (file, line) = shader::origin(parts, line as usize).unwrap_or((parts[parts.len() - 1].file, line as usize));
-    let message = found.map_or_else(|| error.to_string(), |m| m.message.clone());
-    Error::Shader { file: format!("shaders/{file}"), line: line as u32, message }
-}
-
-/// A thread that polls the device once for each [`Gpu::wake`], and ends with the last [`Gpu`] of the device.
-#[derive(Debug)]
-struct PollThread {
-    wake: Option<mpsc::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl PollThread {
-    fn new(device: wgpu::Device) -> Self {
-        let (wake, receiver) = mpsc::channel();
-        let poll = move || {
-            while receiver.recv().is_ok() {
-                // An error here is a lost device: whoever waits sees its map fail.
-                let _ = device.poll(wgpu::PollType::wait_indefinitely());
-            }
-        };
-        let thread = std::thread::Builder::new().name("clip-wgpu poll".into()).spawn(poll).expect("a thread can be started");
-        Self { wake: Some(wake), thread: Some(thread) }
+    /// Bytes of results that have come to the host, padding not counted.
+    pub fn read_bytes(&self) -> u64 {
+        self.read_bytes.load(Ordering::Relaxed)
     }
 
-    fn wake(&self) {
-        if let Some(wake) = &self.wake {
-            let _ = wake.send(()); // the thread lives as long as this
-        }
+    pub(crate) fn count_read(&self, bytes: u64) {
+        self.read_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
-}
 
-impl Drop for PollThread {
-    /// Waits for the thread: a driver that is still at work in it while the process ends can crash.
-    fn drop(&mut self) {
-        drop(self.wake.take());
-        if let Some(thread) = self.thread.take().filter(|t| t.thread().id() != std::thread::current().id()) {
-            let _ = thread.join(); // it does not panic
-        }
+    /// Asks for the callbacks of what has been submitted.
+    pub(crate) fn wake(&self) {
+        self.polling.wake();
     }
 }

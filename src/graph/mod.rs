@@ -1,10 +1,21 @@
 //! The graph: values and the ops that make them, in the order they were added, which is an order they can run in.
 
+pub mod kernel;
+pub mod op;
+mod pending;
 pub mod plan;
+mod profile;
 pub mod session;
+mod weight;
 
-use crate::error::Result;
-use crate::ops::{Call, Op};
+pub use op::{Call, Op, Operand, Shape};
+pub use pending::Pending;
+pub use profile::Timing;
+pub use session::{Data, Session, Target};
+pub use weight::{DeviceWeight, DeviceWeights, Piece};
+
+use crate::error::{Error, Result};
+use crate::gpu::Format;
 
 /// What may change from run to run: items in the batch, tokens per item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +31,27 @@ pub enum Rows {
     Fixed(usize),
     /// A row per item of the batch.
     Items,
-    /// A row per token of each item.
+    /// A row per token of each item: as many as the run has.
     Tokens,
+    /// So many rows for each item, whatever the run.
+    PerItem(usize),
+}
+
+impl Rows {
+    /// Rows of one item; a weight's rows belong to none.
+    pub fn per_item(self, size: Size) -> usize {
+        match self {
+            Rows::Fixed(_) => 0,
+            Rows::Items => 1,
+            Rows::Tokens => size.tokens,
+            Rows::PerItem(rows) => rows,
+        }
+    }
+
+    /// Whether they are several of each item's.
+    pub fn are_of_items(self) -> bool {
+        matches!(self, Rows::Tokens | Rows::PerItem(_))
+    }
 }
 
 /// The type of a value's elements.
@@ -52,19 +82,18 @@ impl Desc {
     pub fn rows(&self, size: Size) -> usize {
         match self.rows {
             Rows::Fixed(rows) => rows,
-            Rows::Items => size.batch,
-            Rows::Tokens => size.batch * size.tokens,
+            other => size.batch * other.per_item(size),
         }
     }
 
     /// Bytes of its rows.
     pub fn bytes(&self, size: Size) -> u64 {
-        (self.rows(size).max(1) * self.stride() * 4) as u64
+        self.rows(size).max(1) as u64 * self.stride() as u64 * 4
     }
 
     /// Bytes of the slot that holds it where a node makes it: its rows rounded up to the 64 of a tile.
     pub fn slot_bytes(&self, capacity: Size) -> u64 {
-        (self.rows(capacity).max(1).next_multiple_of(64) * self.stride() * 4) as u64
+        self.rows(capacity).max(1).next_multiple_of(64) as u64 * self.stride() as u64 * 4
     }
 
     /// The shape in words, for errors.
@@ -73,6 +102,7 @@ impl Desc {
             Rows::Fixed(rows) => format!("[{rows}, {}]", self.width),
             Rows::Items => format!("[batch, {}]", self.width),
             Rows::Tokens => format!("[batch, tokens, {}]", self.width),
+            Rows::PerItem(rows) => format!("[batch, {rows}, {}]", self.width),
         }
     }
 }
@@ -97,7 +127,7 @@ pub enum Origin {
 pub struct Node {
     pub op: Box<dyn Op>,
     pub inputs: Vec<Value>,
-    pub output: Value,
+    pub outputs: Vec<Value>,
 }
 
 /// Values and the nodes that make them.
@@ -127,15 +157,36 @@ impl Graph {
         known.map(Value).unwrap_or_else(|| self.value(Desc { name, rows: Rows::Fixed(rows), width, kind: Kind::F32 }, Origin::Weight))
     }
 
-    /// Adds a node and names what it makes.
+    /// Adds a node of one output, and names what it makes.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) where the inputs do not fit the op.
-    pub fn push(&mut self, name: impl Into<String>, op: impl Op + 'static, inputs: &[Value]) -> Result<Value> {
-        let (rows, width) = op.output(&self.descs(inputs))?;
-        let output = self.value(Desc { name: name.into(), rows, width, kind: Kind::F32 }, Origin::Node);
-        self.nodes.push(Node { op: Box::new(op), inputs: inputs.into(), output });
-        Ok(output)
+    /// [`Error::Shape`] where the inputs do not fit the op.
+    pub fn push(&mut self, name: impl Into<String>, op: impl Op, inputs: &[Value]) -> Result<Value> {
+        Ok(self.push_all(&[&name.into()], op, inputs)?[0])
+    }
+
+    /// Adds a node, and names what it makes.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the inputs do not fit the op, or the names its outputs.
+    pub fn push_all(&mut self, names: &[&str], op: impl Op, inputs: &[Value]) -> Result<Vec<Value>> {
+        let shapes = op.outputs(&self.descs(inputs))?;
+        if shapes.len() != names.len() || inputs.len() > op.operands().len() {
+            let message = format!(
+                "expected {} names and at most {} inputs, found {} and {}",
+                shapes.len(),
+                op.operands().len(),
+                names.len(),
+                inputs.len()
+            );
+            return op::shape_error(op.name(), message);
+        }
+        let named = shapes.into_iter().zip(names);
+        let outputs: Vec<Value> = named
+            .map(|(Shape { rows, width, kind }, name)| self.value(Desc { name: (*name).into(), rows, width, kind }, Origin::Node))
+            .collect();
+        self.nodes.push(Node { op: Box::new(op), inputs: inputs.into(), outputs: outputs.clone() });
+        Ok(outputs)
     }
 
     /// The value of this name.
@@ -156,18 +207,41 @@ impl Graph {
         self.values.iter().enumerate().filter(|(i, _)| self.origins[*i] == Origin::Weight).map(|(i, d)| (Value(i), d))
     }
 
-    /// Floating-point operations of one run.
-    pub fn flops(&self, size: Size) -> u64 {
-        self.nodes.iter().map(|n| n.op.flops(&Call { inputs: &self.descs(&n.inputs), output: self.desc(n.output), size })).sum()
+    /// How a weight is read: as its first reader does.
+    pub fn operand(&self, weight: Value) -> Operand {
+        let read = |node: &Node| node.inputs.iter().position(|v| *v == weight).map(|i| node.op.operands()[i]);
+        self.nodes.iter().find_map(read).unwrap_or(Operand::Rows)
     }
 
-    /// Every value by the ops' references, given the inputs and weights (`None` where a value is made by a node).
+    /// Calls `f` with what a node sees in a run of this size; `format` says how a weight is stored.
+    pub(crate) fn with_call<T>(&self, node: &Node, size: Size, format: impl Fn(Value) -> Option<Format>, f: impl FnOnce(&Call) -> T) -> T {
+        let stored = |(i, v): (usize, &Value)| format(*v).filter(|_| node.op.operands()[i] != Operand::Rows);
+        let formats: Vec<Option<Format>> = node.inputs.iter().enumerate().map(stored).collect();
+        f(&Call { inputs: &self.descs(&node.inputs), formats: &formats, outputs: &self.descs(&node.outputs), size })
+    }
+
+    /// Floating-point operations of one run.
+    pub fn flops(&self, size: Size) -> u64 {
+        self.nodes.iter().map(|n| self.with_call(n, size, |_| None, |call| n.op.flops(call))).sum()
+    }
+
+    /// Every value by the ops' references, given the inputs and weights (`None` where a value is made by a node, which must
+    /// have one output).
     pub fn reference(&self, mut data: Vec<Option<Vec<f32>>>, size: Size) -> Vec<Vec<f32>> {
         for node in &self.nodes {
             let inputs: Vec<&[f32]> = node.inputs.iter().map(|v| data[v.0].as_deref().unwrap_or(&[])).collect();
-            let call = Call { inputs: &self.descs(&node.inputs), output: self.desc(node.output), size };
-            data[node.output.0] = Some(node.op.reference(&inputs, &call));
+            let made = self.with_call(node, size, |_| None, |call| node.op.reference(&inputs, call));
+            data[node.outputs[0].0] = Some(made);
         }
         data.into_iter().map(Option::unwrap_or_default).collect()
+    }
+
+    /// The values of these names.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] that names the one that is not there.
+    pub fn named(&self, names: &[&str]) -> Result<Vec<Value>> {
+        let find = |name: &&str| self.find(name).ok_or_else(|| Error::Argument(format!("the graph has no value `{name}`")));
+        names.iter().map(find).collect()
     }
 }

@@ -1,9 +1,11 @@
 //! The host's processor: the same graphs with products by a library and the rest on all cores. What `auto` falls back to, and
 //! a second opinion on the GPU's numbers.
 
+mod ops;
 mod session;
 mod weight;
 
+pub use ops::{HostOp, host_op};
 pub use session::HostSession;
 pub use weight::{HostWeight, HostWeights};
 

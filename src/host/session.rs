@@ -1,26 +1,36 @@
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use super::{HostWeights, Operand};
+use super::{HostWeights, Operand, host_op};
 use crate::error::{Error, Result};
 use crate::graph::plan::{Plan, plan};
-use crate::graph::session::{Data, check_input};
-use crate::graph::{Graph, Origin, Size, Value};
-use crate::ops::Call;
+use crate::graph::session::{Data, check_kept, check_run};
+use crate::graph::{Graph, Origin, Size, Timing, Value};
 
 /// A planned graph on the host.
 pub struct HostSession {
     graph: Arc<Graph>,
-    weights: HostWeights,
+    weights: Arc<HostWeights>,
     plan: Plan,
     capacity: Size,
+    kept: Vec<Value>,
     /// Sets of slots that no run is using.
-    free: Mutex<Vec<Vec<Vec<f32>>>>,
+    free: Mutex<Vec<Slots>>,
 }
+
+type Slots = Vec<Vec<f32>>;
 
 impl HostSession {
     /// `kept` values can be read after a run.
-    pub fn new(graph: Arc<Graph>, weights: HostWeights, kept: &[Value], capacity: Size) -> Self {
-        Self { plan: plan(&graph, kept, capacity), graph, weights, capacity, free: Mutex::default() }
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a capacity of nothing; [`Error::Device`] for an op that the host does not have.
+    pub fn new(graph: Arc<Graph>, weights: Arc<HostWeights>, kept: &[Value], capacity: Size) -> Result<Self> {
+        if capacity.batch == 0 || capacity.tokens == 0 {
+            return Err(Error::Argument(format!("expected a session for at least one item, found {capacity:?}")));
+        }
+        graph.nodes.iter().try_for_each(|node| host_op(&*node.op).map(drop))?;
+        Ok(Self { plan: plan(&graph, kept, capacity, &[]), graph, weights, capacity, kept: kept.into(), free: Mutex::default() })
     }
 
     pub fn plan(&self) -> &Plan {
@@ -36,34 +46,60 @@ impl HostSession {
         self.graph.nodes.len()
     }
 
-    pub fn weights(&self) -> &HostWeights {
+    pub fn weights(&self) -> &Arc<HostWeights> {
         &self.weights
     }
 
     /// Runs the graph and reads the values `read`, which must be among the kept ones: each `[rows, width]`.
     ///
     /// # Errors
-    /// [`Error::Shape`] where an input's length is not that of `size`.
+    /// [`Error::Shape`] where an input is missing or its length is not that of `size`; [`Error::Argument`] for a value that was
+    /// not kept.
     pub fn run_and_read(&self, inputs: &[(Value, Data<'_>)], size: Size, read: &[Value]) -> Result<Vec<Vec<f32>>> {
-        if size.batch > self.capacity.batch || size.tokens > self.capacity.tokens {
-            return Err(Error::Shape { op: "session", message: format!("{size:?} is above the capacity {:?}", self.capacity) });
-        }
-        inputs.iter().try_for_each(|(value, data)| check_input(self.graph.desc(*value), *data, size))?;
-        let mut slots =
-            self.free.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_else(|| vec![Vec::new(); self.plan.slot_bytes.len()]);
-        for node in &self.graph.nodes {
-            // An output never shares a slot with its node's inputs, so it can be taken out while they are read.
-            let at = self.slot(node.output);
-            let mut y = std::mem::take(&mut slots[at]);
-            let desc = self.graph.desc(node.output);
-            y.resize(desc.rows(size) * desc.width, 0.0);
-            let operands: Vec<Operand> = node.inputs.iter().map(|v| self.operand(*v, inputs, &slots, size)).collect();
-            node.op.host(&operands, &Call { inputs: &self.graph.descs(&node.inputs), output: desc, size }, &mut y);
-            slots[at] = y;
-        }
+        check_kept(&self.graph, &self.kept, read.iter().copied())?;
+        let slots = self.run(inputs, size, |_, _| {})?;
         let values = read.iter().map(|v| self.rows_of(*v, &slots, size).to_vec()).collect();
         self.free.lock().unwrap_or_else(PoisonError::into_inner).push(slots);
         Ok(values)
+    }
+
+    /// The time of each op of a run.
+    ///
+    /// # Errors
+    /// As [`HostSession::run_and_read`].
+    pub fn profile(&self, inputs: &[(Value, Data<'_>)], size: Size) -> Result<Vec<Timing>> {
+        let mut timings = Vec::new();
+        let mut start = Instant::now();
+        let slots = self.run(inputs, size, |node, graph| {
+            timings.push(Timing::of(graph, node, size, start.elapsed().as_secs_f64() * 1e3));
+            start = Instant::now();
+        })?;
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).push(slots);
+        Ok(timings)
+    }
+
+    /// Runs all nodes; `done` is told of each.
+    fn run(&self, inputs: &[(Value, Data<'_>)], size: Size, mut done: impl FnMut(usize, &Graph)) -> Result<Slots> {
+        check_run(&self.graph, inputs, size, self.capacity)?;
+        if let Some((v, _)) = inputs.iter().find(|(_, data)| matches!(data, Data::Buffer(_))) {
+            return Err(Error::Argument(format!("input `{}` is on a device, but the host runs", self.graph.desc(*v).name)));
+        }
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut slots = free.unwrap_or_else(|| vec![Vec::new(); self.plan.slot_bytes.len()]);
+        for (at, node) in self.graph.nodes.iter().enumerate() {
+            // An output never shares a slot with its node's inputs, so it can be taken out while they are read.
+            let output = node.outputs[0];
+            let slot = self.slot(output);
+            let mut y = std::mem::take(&mut slots[slot]);
+            let desc = self.graph.desc(output);
+            y.resize(desc.rows(size) * desc.width, 0.0);
+            let operands: Vec<Operand> = node.inputs.iter().map(|v| self.operand(*v, inputs, &slots, size)).collect();
+            let op = host_op(&*node.op)?;
+            self.graph.with_call(node, size, |_| None, |call| op.run(&operands, call, &mut y));
+            slots[slot] = y;
+            done(at, &self.graph);
+        }
+        Ok(slots)
     }
 
     fn slot(&self, value: Value) -> usize {
@@ -82,7 +118,7 @@ impl HostSession {
             Origin::Input => match inputs.iter().find(|(v, _)| *v == value) {
                 Some((_, Data::F32(data))) => Operand::F32(data),
                 Some((_, Data::U32(data))) => Operand::U32(data),
-                None => unreachable!("every input is given"),
+                _ => unreachable!("every input was checked"),
             },
         }
     }

@@ -4,8 +4,8 @@ use half::{bf16, f16};
 use rten_gemm::{GemmExecutor, GemmInputB, PackedBMatrix};
 
 use super::matrix;
+use crate::gpu::Format;
 use crate::graph::Value;
-use crate::weights::Format;
 
 /// A weight in the host's memory.
 pub enum HostWeight {

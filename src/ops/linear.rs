@@ -1,12 +1,10 @@
-use rayon::prelude::*;
-use rten_simd::SimdUnaryOp;
-use rten_vecmath::{ApproxGelu, Gelu, Swish};
-
-use super::{Call, Constant, Dims, Op, dot, expect_fixed, product_grid, shape_error};
+use super::{dot, product};
 use crate::error::Result;
-use crate::gpu::shader::{Part, part};
-use crate::graph::{Desc, Rows};
-use crate::host::{self, Epilogue, Operand};
+use crate::gpu::Caps;
+use crate::gpu::shader::part;
+use crate::graph::kernel::{Kernel, op_dims};
+use crate::graph::op::{expect_fixed, shape_error};
+use crate::graph::{Call, Desc, Op, Operand, Rows, Shape};
 
 /// The activation of a linear layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,21 +22,6 @@ pub enum Act {
 }
 
 impl Act {
-    /// In place, on all cores, to about 1e-6.
-    fn apply_all(self, y: &mut [f32]) {
-        if self == Act::None {
-            return;
-        }
-        y.par_chunks_mut(8192).for_each(|part| match self {
-            Act::None => {}
-            Act::QuickGelu => Swish { alpha: 1.702 }.map_mut(part),
-            Act::Gelu => Gelu {}.map_mut(part),
-            Act::GeluTanh => ApproxGelu {}.map_mut(part),
-            Act::Relu => part.iter_mut().for_each(|v| *v = v.max(0.0)),
-            Act::Silu => Swish { alpha: 1.0 }.map_mut(part),
-        });
-    }
-
     fn apply(self, v: f64) -> f64 {
         match self {
             Act::None => v,
@@ -72,82 +55,78 @@ fn erf(x: f64) -> f64 {
 /// |---|---|---|
 /// | x | `[rows, k]` | f32 |
 /// | w | `[n, k]` | any weight format |
-/// | b | `[n]` | f32 |
-/// | r | `[rows, n]` | f32, read if `residual`; else any input, by rule b again |
+/// | b | `[n]` | f32, if `bias` |
+/// | r | `[rows, n]` | f32, if `residual` |
 /// | y | `[rows, n]` | f32 |
 #[derive(Clone, Copy, Debug)]
 pub struct Linear {
     pub act: Act,
+    pub bias: bool,
     pub residual: bool,
 }
+
+impl Linear {
+    /// Where among the inputs the residual is, if there is one.
+    pub fn residual_at(&self) -> Option<usize> {
+        self.residual.then_some(2 + self.bias as usize)
+    }
+}
+
+op_dims! { LinearDims { bias: u32 } }
 
 impl Op for Linear {
     fn name(&self) -> &'static str {
         "linear"
     }
 
-    fn clone_box(&self) -> Box<dyn Op> {
-        Box::new(*self)
+    fn operands(&self) -> &'static [Operand] {
+        &[Operand::Rows, Operand::Weight, Operand::Rows, Operand::Rows]
     }
 
-    fn output(&self, inputs: &[&Desc]) -> Result<(Rows, usize)> {
-        let [x, w, b, r] = inputs else { return shape_error(self.name(), "takes x, w, b, r".into()) };
+    fn outputs(&self, inputs: &[&Desc]) -> Result<Vec<Shape>> {
+        if inputs.len() != 2 + self.bias as usize + self.residual as usize {
+            return shape_error(self.name(), format!("takes x, w, b if bias, r if residual; found {} inputs", inputs.len()));
+        }
+        let (x, w) = (inputs[0], inputs[1]);
         let Rows::Fixed(n) = w.rows else { return shape_error(self.name(), format!("`{}` is no weight", w.name)) };
         expect_fixed(self.name(), w, n, x.width)?;
-        expect_fixed(self.name(), b, 1, n)?;
-        if self.residual && (r.rows != x.rows || r.width != n) {
+        if self.bias {
+            expect_fixed(self.name(), inputs[2], 1, n)?;
+        }
+        if let Some(r) = self.residual_at().map(|at| inputs[at])
+            && (r.rows != x.rows || r.width != n)
+        {
             return shape_error(self.name(), format!("residual `{}` is {}, but y is [{:?}, {n}]", r.name, r.shape(), x.rows));
         }
-        Ok((x.rows, n))
+        Ok(vec![Shape::f32(x.rows, n)])
     }
 
-    fn parts(&self) -> &'static [Part] {
-        const { &[part!("product.wgsl"), part!("linear.wgsl")] }
-    }
-
-    fn constants(&self) -> Vec<Constant> {
-        vec![("ACT", self.act as u32 as f64), ("RESIDUAL", self.residual as u32 as f64)]
-    }
-
-    fn reads_weight(&self) -> bool {
-        true
-    }
-
-    fn dispatch(&self, call: &Call) -> (Dims, [u32; 3]) {
-        let dims = call.dims();
-        (dims, product_grid(&dims))
-    }
-
-    fn host(&self, operands: &[Operand], call: &Call, y: &mut [f32]) {
-        let (rows, k) = (call.output.rows(call.size), call.inputs[0].width);
-        let x = host::matrix(operands[0].floats(), [rows, k], [k, 1]);
-        let w = operands[1].weight().right_side();
-        let residual = self.residual.then(|| operands[3].floats());
-        let inside = residual.filter(|_| self.act == Act::None); // r can be added by the product itself
-        if let Some(r) = inside {
-            y.copy_from_slice(r);
+    fn lower(&self, call: &Call, caps: &Caps) -> Vec<Kernel> {
+        let mut kernel = product::kernel(self, call, caps, part!("linear.wgsl"));
+        if !self.bias {
+            kernel = kernel.absent(2);
         }
-        let beta = if inside.is_some() { 1.0 } else { 0.0 };
-        host::product(x, w, Epilogue { beta, bias: Some(operands[2].floats()), ..Default::default() }, y);
-        self.act.apply_all(y);
-        if let (Some(r), None) = (residual, inside) {
-            y.iter_mut().zip(r).for_each(|(y, r)| *y += r);
+        if !self.residual {
+            kernel = kernel.absent(3);
         }
+        let constants = [("ACT", self.act as u32 as f64), ("RESIDUAL", self.residual as u32 as f64)];
+        vec![kernel.constants(constants).op_dims(LinearDims { bias: self.bias as u32 })]
     }
 
     fn reference(&self, data: &[&[f32]], call: &Call) -> Vec<f32> {
-        let (k, n) = (call.inputs[0].width, call.output.width);
+        let (k, n) = (call.inputs[0].width, call.output().width);
         let mut y = Vec::with_capacity(data[0].len() / k * n);
         for (row, x) in data[0].chunks(k).enumerate() {
             for (col, w) in data[1].chunks(k).enumerate() {
-                let v = self.act.apply(dot(x, w) + data[2][col] as f64);
-                y.push((v + if self.residual { data[3][row * n + col] as f64 } else { 0.0 }) as f32);
+                let bias = if self.bias { data[2][col] as f64 } else { 0.0 };
+                let residual = self.residual_at().map_or(0.0, |at| data[at][row * n + col] as f64);
+                y.push((self.act.apply(dot(x, w) + bias) + residual) as f32);
             }
         }
         y
     }
 
     fn flops(&self, call: &Call) -> u64 {
-        (2 * call.output.rows(call.size) * call.output.width * call.inputs[0].width) as u64
+        2 * call.rows() as u64 * call.output().width as u64 * call.inputs[0].width as u64
     }
 }

@@ -1,8 +1,9 @@
-use super::{Call, Constant, Dims, Op, row_grid, shape_error};
 use crate::error::Result;
-use crate::gpu::shader::{Part, part};
-use crate::graph::{Desc, Rows};
-use crate::host::Operand;
+use crate::gpu::Caps;
+use crate::gpu::shader::part;
+use crate::graph::kernel::{Kernel, op_dims, row_grid};
+use crate::graph::op::shape_error;
+use crate::graph::{Call, Desc, Op, Operand, Rows, Shape};
 
 /// y\[b\] = the mean of x\[b, skip …\]: average pooling over the patches.
 ///
@@ -16,41 +17,32 @@ pub struct Mean {
     pub skip: usize,
 }
 
+op_dims! { MeanDims { tokens: u32 } }
+
 impl Op for Mean {
     fn name(&self) -> &'static str {
         "mean"
     }
 
-    fn clone_box(&self) -> Box<dyn Op> {
-        Box::new(*self)
+    fn operands(&self) -> &'static [Operand] {
+        &[Operand::Rows]
     }
 
-    fn output(&self, inputs: &[&Desc]) -> Result<(Rows, usize)> {
+    fn outputs(&self, inputs: &[&Desc]) -> Result<Vec<Shape>> {
         match inputs {
-            [x] if x.rows == Rows::Tokens => Ok((Rows::Items, x.width)),
+            [x] if x.rows.are_of_items() => Ok(vec![Shape::f32(Rows::Items, x.width)]),
             _ => shape_error(self.name(), "takes x [batch, tokens, width]".into()),
         }
     }
 
-    fn parts(&self) -> &'static [Part] {
-        const { &[part!("mean.wgsl")] }
-    }
-
-    fn constants(&self) -> Vec<Constant> {
-        vec![("SKIP", self.skip as f64)]
-    }
-
-    fn dispatch(&self, call: &Call) -> (Dims, [u32; 3]) {
-        let dims = call.dims();
-        (dims, row_grid(dims.rows as usize))
-    }
-
-    fn host(&self, operands: &[Operand], call: &Call, y: &mut [f32]) {
-        y.copy_from_slice(&self.reference(&[operands[0].floats()], call));
+    fn lower(&self, call: &Call, _: &Caps) -> Vec<Kernel> {
+        let tokens = call.inputs[0].rows.per_item(call.size) as u32;
+        let kernel = Kernel::new(self, call, const { &[part!("mean.wgsl")] }, row_grid(call.rows()));
+        vec![kernel.constants([("SKIP", self.skip as f64)]).op_dims(MeanDims { tokens })]
     }
 
     fn reference(&self, data: &[&[f32]], call: &Call) -> Vec<f32> {
-        let (tokens, width) = (call.size.tokens, call.output.width);
+        let (tokens, width) = (call.inputs[0].rows.per_item(call.size), call.output().width);
         let mean = |item: &[f32], i: usize| {
             let rows = item.chunks(width).skip(self.skip);
             (rows.map(|row| row[i] as f64).sum::<f64>() / (tokens - self.skip) as f64) as f32

@@ -1,10 +1,10 @@
-use rayon::prelude::*;
-
-use super::{Call, Constant, Dims, Op, dot, expect_fixed, product_grid, shape_error};
+use super::{dot, product};
 use crate::error::Result;
-use crate::gpu::shader::{Part, part};
-use crate::graph::{Desc, Rows};
-use crate::host::{self, Epilogue, Operand};
+use crate::gpu::Caps;
+use crate::gpu::shader::part;
+use crate::graph::kernel::{Dims, Kernel, op_dims};
+use crate::graph::op::{expect_fixed, shape_error};
+use crate::graph::{Call, Desc, Op, Operand, Rows, Shape};
 
 /// With a class token, y\[b, 0\] = c + p\[0\] and y\[b, 1 + i\] = patch i · Wᵀ + p\[1 + i\]; without one,
 /// y\[b, i\] = patch i · Wᵀ + c + p\[i\]. Pixels right of and below the last whole patch are left out, as an unpadded
@@ -28,7 +28,7 @@ pub struct PatchEmbed {
 }
 
 impl PatchEmbed {
-    fn patches(&self) -> usize {
+    pub(crate) fn patches(&self) -> usize {
         (self.size / self.patch).pow(2)
     }
 
@@ -38,23 +38,25 @@ impl PatchEmbed {
     }
 
     /// The pixels of a patch: channel, row, column.
-    fn patch_pixels<'a>(&self, pixels: &'a [f32], i: usize) -> impl Iterator<Item = f32> + 'a {
+    pub(crate) fn patch_pixels<'a>(&self, pixels: &'a [f32], i: usize) -> impl Iterator<Item = f32> + 'a {
         let (size, patch) = (self.size, self.patch);
         let (top, left) = (i / (size / patch) * patch, i % (size / patch) * patch);
         (0..3 * patch).flat_map(move |line| &pixels[(line / patch * size + top + line % patch) * size + left..][..patch]).copied()
     }
 }
 
+op_dims! { PatchEmbedDims { size: u32, x_stride: u32, pixels: u32 } }
+
 impl Op for PatchEmbed {
     fn name(&self) -> &'static str {
         "patch_embed"
     }
 
-    fn clone_box(&self) -> Box<dyn Op> {
-        Box::new(*self)
+    fn operands(&self) -> &'static [Operand] {
+        &[Operand::Rows, Operand::Weight, Operand::Rows, Operand::Rows]
     }
 
-    fn output(&self, inputs: &[&Desc]) -> Result<(Rows, usize)> {
+    fn outputs(&self, inputs: &[&Desc]) -> Result<Vec<Shape>> {
         let [x, w, c, p] = inputs else { return shape_error(self.name(), "takes x, w, c, p".into()) };
         let Rows::Fixed(n) = w.rows else { return shape_error(self.name(), format!("`{}` is no weight", w.name)) };
         if x.rows != Rows::Items || x.width != 3 * self.size * self.size {
@@ -66,50 +68,20 @@ impl Op for PatchEmbed {
         expect_fixed(self.name(), w, n, 3 * self.patch * self.patch)?;
         expect_fixed(self.name(), c, 1, n)?;
         expect_fixed(self.name(), p, self.tokens(), n)?;
-        Ok((Rows::Tokens, n))
+        Ok(vec![Shape::f32(Rows::PerItem(self.tokens()), n)])
     }
 
-    fn parts(&self) -> &'static [Part] {
-        const { &[part!("product.wgsl"), part!("patch_embed.wgsl")] }
-    }
-
-    fn constants(&self) -> Vec<Constant> {
-        vec![("PATCH", self.patch as f64), ("CLASS", self.class as u32 as f64)]
-    }
-
-    fn reads_weight(&self) -> bool {
-        true
-    }
-
-    fn dispatch(&self, call: &Call) -> (Dims, [u32; 3]) {
-        let w = call.inputs[1];
-        let dims = Dims {
-            k: w.stride() as u32,
-            width: w.width as u32,
-            size: self.size as u32,
-            x_stride: call.inputs[0].stride() as u32,
-            ..call.dims()
-        };
-        (dims, product_grid(&dims))
-    }
-
-    fn host(&self, operands: &[Operand], call: &Call, y: &mut [f32]) {
-        let (n, k) = (call.output.width, call.inputs[1].width);
-        let (c, positions) = (operands[2].floats(), operands[3].floats());
-        let pixels = operands[0].floats().par_chunks(3 * self.size * self.size);
-        y.par_chunks_mut(self.tokens() * n).zip(pixels).for_each(|(y, pixels)| {
-            y.copy_from_slice(positions);
-            let added = if self.class { n } else { y.len() };
-            y[..added].iter_mut().zip(c.iter().cycle()).for_each(|(y, c)| *y += c);
-            let patches = &mut y[self.class as usize * n..];
-            let rows: Vec<f32> = (0..self.patches()).flat_map(|i| self.patch_pixels(pixels, i)).collect();
-            let x = host::matrix(&rows, [self.patches(), k], [k, 1]);
-            host::product(x, operands[1].weight().right_side(), Epilogue { beta: 1.0, ..Default::default() }, patches);
-        });
+    fn lower(&self, call: &Call, caps: &Caps) -> Vec<Kernel> {
+        let (x, w) = (call.inputs[0], call.inputs[1]);
+        let kernel = product::kernel(self, call, caps, part!("patch_embed.wgsl"));
+        let dims = Dims { k: w.stride() as u32, ..kernel.dims };
+        let op_dims = PatchEmbedDims { size: self.size as u32, x_stride: x.stride() as u32, pixels: w.width as u32 };
+        let constants = [("PATCH", self.patch as f64), ("CLASS", self.class as u32 as f64)];
+        vec![Kernel { dims, ..kernel }.constants(constants).op_dims(op_dims)]
     }
 
     fn reference(&self, data: &[&[f32]], call: &Call) -> Vec<f32> {
-        let (size, n) = (self.size, call.output.width);
+        let (size, n) = (self.size, call.output().width);
         let mut y = Vec::new();
         for pixels in data[0].chunks(3 * size * size) {
             if self.class {
@@ -126,6 +98,6 @@ impl Op for PatchEmbed {
     }
 
     fn flops(&self, call: &Call) -> u64 {
-        (2 * call.output.rows(call.size) * call.output.width * call.inputs[1].width) as u64
+        2 * call.rows() as u64 * call.output().width as u64 * call.inputs[1].width as u64
     }
 }

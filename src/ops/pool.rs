@@ -1,54 +1,67 @@
-use super::{Call, Dims, Op, row_grid, shape_error};
 use crate::error::Result;
-use crate::gpu::shader::{Part, part};
-use crate::graph::{Desc, Kind, Rows};
-use crate::host::Operand;
+use crate::gpu::Caps;
+use crate::gpu::shader::part;
+use crate::graph::kernel::{Kernel, op_dims, row_grid};
+use crate::graph::op::shape_error;
+use crate::graph::{Call, Desc, Kind, Op, Operand, Rows, Shape};
 
-/// y\[b\] = x\[b, at\[b\]\]: the class token's row, or the row of a text's EOT.
+/// Which row of an item is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PooledRow {
+    /// The same of every item, such as the class token's.
+    Always(usize),
+    /// The input `at` says: a text's EOT.
+    Given,
+}
+
+/// y\[b\] = x\[b, at\[b\]\], or x\[b, row\].
 ///
 /// | | shape | |
 /// |---|---|---|
 /// | x | `[batch, tokens, width]` | f32 |
-/// | at | `[batch]` | u32 |
+/// | at | `[batch]` | u32, where the row is given |
 /// | y | `[batch, width]` | f32 |
 #[derive(Clone, Copy, Debug)]
-pub struct Pool;
+pub struct Pool {
+    pub row: PooledRow,
+}
+
+op_dims! { PoolDims { tokens: u32, given: u32, row: u32 } }
 
 impl Op for Pool {
     fn name(&self) -> &'static str {
         "pool"
     }
 
-    fn clone_box(&self) -> Box<dyn Op> {
-        Box::new(*self)
+    fn operands(&self) -> &'static [Operand] {
+        &[Operand::Rows, Operand::Rows]
     }
 
-    fn output(&self, inputs: &[&Desc]) -> Result<(Rows, usize)> {
+    fn outputs(&self, inputs: &[&Desc]) -> Result<Vec<Shape>> {
         match inputs {
-            [x, at] if x.rows == Rows::Tokens && at.rows == Rows::Items && at.kind == Kind::U32 => Ok((Rows::Items, x.width)),
-            _ => shape_error(self.name(), "takes x [batch, tokens, width] and at [batch] u32".into()),
+            [x, at] if self.row == PooledRow::Given && x.rows.are_of_items() && at.rows == Rows::Items && at.kind == Kind::U32 => {
+                Ok(vec![Shape::f32(Rows::Items, x.width)])
+            }
+            [x] if self.row != PooledRow::Given && x.rows.are_of_items() => Ok(vec![Shape::f32(Rows::Items, x.width)]),
+            _ => shape_error(self.name(), "takes x [batch, tokens, width] and, where the row is given, at [batch] u32".into()),
         }
     }
 
-    fn parts(&self) -> &'static [Part] {
-        const { &[part!("pool.wgsl")] }
-    }
-
-    fn dispatch(&self, call: &Call) -> (Dims, [u32; 3]) {
-        let dims = call.dims();
-        (dims, row_grid(dims.rows as usize))
-    }
-
-    fn host(&self, operands: &[Operand], call: &Call, y: &mut [f32]) {
-        let (tokens, width) = (call.size.tokens, call.output.width);
-        let (x, at) = (operands[0].floats(), operands[1].whole());
-        for ((item, y), at) in y.chunks_mut(width).enumerate().zip(at) {
-            y.copy_from_slice(&x[(item * tokens + *at as usize) * width..][..width]);
-        }
+    fn lower(&self, call: &Call, _: &Caps) -> Vec<Kernel> {
+        let tokens = call.inputs[0].rows.per_item(call.size) as u32;
+        let kernel = Kernel::new(self, call, const { &[part!("pool.wgsl")] }, row_grid(call.rows()));
+        vec![match self.row {
+            PooledRow::Always(row) => kernel.absent(1).op_dims(PoolDims { tokens, given: 0, row: row as u32 }),
+            PooledRow::Given => kernel.op_dims(PoolDims { tokens, given: 1, row: 0 }),
+        }]
     }
 
     fn reference(&self, data: &[&[f32]], call: &Call) -> Vec<f32> {
-        let (tokens, width) = (call.size.tokens, call.output.width);
-        data[1].iter().enumerate().flat_map(|(b, &at)| data[0][(b * tokens + at as usize) * width..][..width].iter().copied()).collect()
+        let (tokens, width) = (call.inputs[0].rows.per_item(call.size), call.output().width);
+        let at = |b: usize| match self.row {
+            PooledRow::Always(row) => row,
+            PooledRow::Given => data[1][b] as usize,
+        };
+        (0..call.size.batch).flat_map(|b| data[0][(b * tokens + at(b)) * width..][..width].iter().copied()).collect()
     }
 }

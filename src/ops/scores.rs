@@ -1,8 +1,10 @@
-use super::{Call, Dims, Op, dot, product_grid, shape_error};
+use super::{dot, product};
 use crate::error::Result;
-use crate::gpu::shader::{Part, part};
-use crate::graph::{Desc, Rows};
-use crate::host::{self, Epilogue, Operand};
+use crate::gpu::Caps;
+use crate::gpu::shader::part;
+use crate::graph::kernel::{Kernel, op_dims};
+use crate::graph::op::shape_error;
+use crate::graph::{Call, Desc, Op, Operand, Rows, Shape};
 
 /// y = scale · x · Wᵀ + bias: each image against each text.
 ///
@@ -19,19 +21,21 @@ pub struct Scores {
     pub bias: f32,
 }
 
+op_dims! { ScoresDims { scale: f32, bias: f32 } }
+
 impl Op for Scores {
     fn name(&self) -> &'static str {
         "scores"
     }
 
-    fn clone_box(&self) -> Box<dyn Op> {
-        Box::new(*self)
+    fn operands(&self) -> &'static [Operand] {
+        &[Operand::Rows, Operand::Weight]
     }
 
-    fn output(&self, inputs: &[&Desc]) -> Result<(Rows, usize)> {
+    fn outputs(&self, inputs: &[&Desc]) -> Result<Vec<Shape>> {
         match inputs {
             [x, w] if x.width == w.width => match w.rows {
-                Rows::Fixed(texts) => Ok((x.rows, texts)),
+                Rows::Fixed(texts) => Ok(vec![Shape::f32(x.rows, texts)]),
                 _ => shape_error(self.name(), format!("`{}` is no matrix of texts", w.name)),
             },
             [x, w] => shape_error(self.name(), format!("images are {}, but texts are {}", x.shape(), w.shape())),
@@ -39,24 +43,9 @@ impl Op for Scores {
         }
     }
 
-    fn parts(&self) -> &'static [Part] {
-        const { &[part!("product.wgsl"), part!("scores.wgsl")] }
-    }
-
-    fn reads_weight(&self) -> bool {
-        true
-    }
-
-    fn dispatch(&self, call: &Call) -> (Dims, [u32; 3]) {
-        let dims = Dims { scale: self.scale, bias: self.bias, ..call.dims() };
-        (dims, product_grid(&dims))
-    }
-
-    fn host(&self, operands: &[Operand], call: &Call, y: &mut [f32]) {
-        let (rows, k) = (call.output.rows(call.size), call.inputs[0].width);
-        let x = host::matrix(operands[0].floats(), [rows, k], [k, 1]);
-        host::product(x, operands[1].weight().right_side(), Epilogue { alpha: self.scale, ..Default::default() }, y);
-        y.iter_mut().for_each(|y| *y += self.bias);
+    fn lower(&self, call: &Call, caps: &Caps) -> Vec<Kernel> {
+        let kernel = product::kernel(self, call, caps, part!("scores.wgsl"));
+        vec![kernel.op_dims(ScoresDims { scale: self.scale, bias: self.bias })]
     }
 
     fn reference(&self, data: &[&[f32]], call: &Call) -> Vec<f32> {
@@ -66,6 +55,6 @@ impl Op for Scores {
     }
 
     fn flops(&self, call: &Call) -> u64 {
-        (2 * call.output.rows(call.size) * call.output.width * call.inputs[0].width) as u64
+        2 * call.rows() as u64 * call.output().width as u64 * call.inputs[0].width as u64
     }
 }

@@ -1,8 +1,9 @@
-use super::{Call, Dims, Op, row_grid, shape_error};
 use crate::error::Result;
-use crate::gpu::shader::{Part, part};
-use crate::graph::{Desc, Kind, Rows};
-use crate::host::{self, Operand};
+use crate::gpu::Caps;
+use crate::gpu::shader::part;
+use crate::graph::kernel::{Kernel, row_grid};
+use crate::graph::op::shape_error;
+use crate::graph::{Call, Desc, Kind, Op, Operand, Rows, Shape};
 
 /// y\[b, t\] = table\[ids\[b, t\]\] + p\[t\]
 ///
@@ -20,14 +21,14 @@ impl Op for TokenEmbed {
         "token_embed"
     }
 
-    fn clone_box(&self) -> Box<dyn Op> {
-        Box::new(*self)
+    fn operands(&self) -> &'static [Operand] {
+        &[Operand::Rows, Operand::Table, Operand::Rows]
     }
 
-    fn output(&self, inputs: &[&Desc]) -> Result<(Rows, usize)> {
+    fn outputs(&self, inputs: &[&Desc]) -> Result<Vec<Shape>> {
         match inputs {
             [ids, table, p] if ids.rows == Rows::Tokens && ids.kind == Kind::U32 && table.width == p.width => {
-                Ok((Rows::Tokens, table.width))
+                Ok(vec![Shape::f32(Rows::Tokens, table.width)])
             }
             [_, table, p] => shape_error(
                 self.name(),
@@ -37,34 +38,12 @@ impl Op for TokenEmbed {
         }
     }
 
-    fn parts(&self) -> &'static [Part] {
-        const { &[part!("token_embed.wgsl")] }
-    }
-
-    fn reads_weight(&self) -> bool {
-        true
-    }
-
-    fn looks_up_rows(&self) -> bool {
-        true
-    }
-
-    fn dispatch(&self, call: &Call) -> (Dims, [u32; 3]) {
-        let dims = call.dims();
-        (dims, row_grid(dims.rows as usize))
-    }
-
-    fn host(&self, operands: &[Operand], call: &Call, y: &mut [f32]) {
-        let width = call.output.width;
-        let (ids, table, positions) = (operands[0].whole(), operands[1].weight(), operands[2].floats());
-        host::each_row(y, width, |row, y| {
-            y.copy_from_slice(&positions[row % call.size.tokens * width..][..width]);
-            table.add_row(ids[row] as usize, y);
-        });
+    fn lower(&self, call: &Call, _: &Caps) -> Vec<Kernel> {
+        vec![Kernel::new(self, call, const { &[part!("token_embed.wgsl")] }, row_grid(call.rows()))]
     }
 
     fn reference(&self, data: &[&[f32]], call: &Call) -> Vec<f32> {
-        let width = call.output.width;
+        let width = call.output().width;
         let row = |(at, &id): (usize, &f32)| {
             let table = &data[1][id as usize * width..][..width];
             let p = &data[2][at % call.size.tokens * width..][..width];

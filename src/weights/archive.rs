@@ -20,8 +20,8 @@ struct Entry {
 
 /// The files of a zip archive by name.
 #[derive(Debug)]
-pub struct Archive<'a, S> {
-    source: &'a S,
+pub struct Archive<'a> {
+    source: &'a dyn Source,
     entries: BTreeMap<String, Entry>,
 }
 
@@ -37,12 +37,12 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
 
-impl<'a, S: Source> Archive<'a, S> {
+impl<'a> Archive<'a> {
     /// Reads the directory.
     ///
     /// # Errors
     /// [`Error::Weights`] where the archive is cut short or damaged; [`Error::Io`].
-    pub async fn open(source: &'a S) -> Result<Self> {
+    pub async fn open(source: &'a dyn Source) -> Result<Self> {
         let archive = Self { source, entries: BTreeMap::new() };
         let tail_at = source.len().saturating_sub(66_000);
         let tail = source.read(tail_at..source.len()).await?;

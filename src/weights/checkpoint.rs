@@ -35,23 +35,23 @@ impl Tensor {
 
 /// The tensors of one or more files.
 #[derive(Debug)]
-pub struct Checkpoint<S> {
-    files: Vec<S>,
+pub struct Checkpoint {
+    files: Vec<Box<dyn Source>>,
     pub tensors: BTreeMap<String, Tensor>,
 }
 
-impl<S: Source> Checkpoint<S> {
+impl Checkpoint {
     /// Reads the headers of `files`. Names are those of [`layout::unwrapped`]; tensors without weight are left out.
     ///
     /// # Errors
     /// [`Error::Weights`] for a file that is cut short, or whose header does not agree with it; [`Error::Io`].
-    pub async fn open(files: Vec<S>) -> Result<Self> {
+    pub async fn open(files: Vec<Box<dyn Source>>) -> Result<Self> {
         let mut tensors = BTreeMap::new();
         for (file, source) in files.iter().enumerate() {
-            for (name, tensor) in read_header(file, source).await? {
+            for (name, tensor) in read_header(file, &**source).await? {
                 let Some(name) = layout::unwrapped(&name) else { continue };
                 if tensors.insert(name.to_string(), tensor).is_some() {
-                    return problem(source, format!("tensor `{name}` is there twice"));
+                    return problem(&**source, format!("tensor `{name}` is there twice"));
                 }
             }
         }
@@ -60,7 +60,7 @@ impl<S: Source> Checkpoint<S> {
 
     /// What errors call the checkpoint.
     pub fn name(&self) -> &str {
-        self.files.first().map_or("checkpoint", Source::name)
+        self.files.first().map_or("checkpoint", |file| file.name())
     }
 
     /// Whether it is a TorchScript module, as OpenAI published its models.
@@ -69,7 +69,7 @@ impl<S: Source> Checkpoint<S> {
     /// As [`Checkpoint::open`].
     pub async fn is_script(&self) -> Result<bool> {
         let [file] = &self.files[..] else { return Ok(false) };
-        Ok(torch::is_archive(&file.read(0..file.len().min(4)).await?) && torch::is_script(file).await?)
+        Ok(torch::is_archive(&file.read(0..file.len().min(4)).await?) && torch::is_script(&**file).await?)
     }
 
     /// Elements `range` of a tensor, as f32 (exact for every type that is read).
@@ -78,7 +78,7 @@ impl<S: Source> Checkpoint<S> {
     /// [`Error::Io`]; [`Error::Weights`] for a type that no weight has.
     pub async fn read(&self, name: &str, range: Range<usize>) -> Result<Vec<f32>> {
         let tensor = &self.tensors[name];
-        let source = &self.files[tensor.file];
+        let source = &*self.files[tensor.file];
         let size = match tensor.dtype {
             Dtype::F32 => 4,
             Dtype::F16 | Dtype::BF16 => 2,
@@ -94,7 +94,7 @@ impl<S: Source> Checkpoint<S> {
     }
 }
 
-impl<S: Source> Shapes for Checkpoint<S> {
+impl Shapes for Checkpoint {
     fn file(&self) -> &str {
         self.name()
     }
@@ -108,11 +108,11 @@ impl<S: Source> Shapes for Checkpoint<S> {
     }
 }
 
-fn problem<T>(source: &impl Source, message: String) -> Result<T> {
+fn problem<T>(source: &dyn Source, message: String) -> Result<T> {
     Err(Error::Weights { file: source.name().into(), problems: vec![message] })
 }
 
-async fn read_header(file: usize, source: &impl Source) -> Result<Vec<(String, Tensor)>> {
+async fn read_header(file: usize, source: &dyn Source) -> Result<Vec<(String, Tensor)>> {
     let start = source.read(0..source.len().min(4)).await?;
     if torch::is_archive(&start) {
         let found = torch::tensors(source).await?.into_iter();

@@ -1,19 +1,20 @@
 //! From a checkpoint to the device: everything is checked first, then read and written in pieces.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use safetensors::Dtype;
 
 use super::checkpoint::{Checkpoint, Tensor};
 use super::layout::{self, LOGIT_BIAS, LOGIT_SCALE, Recipe};
 use super::positions;
-use super::sink::{Filled, Sink, Use};
-use super::source::Source;
+use super::sink::{Filled, Sink};
 use super::{DeviceWeights, Format};
-use crate::clip::{Config, ZEROS};
+use crate::clip::Config;
 use crate::device::Executor;
 use crate::error::{Error, Result};
-use crate::graph::{Desc, Graph, Rows};
+use crate::graph::{Desc, Graph, Operand, Rows, Value};
+#[cfg(feature = "host")]
 use crate::host::HostWeights;
 
 /// Elements read at a time: 8 MiB of f32.
@@ -32,7 +33,7 @@ pub enum StoredAs {
 ///
 /// # Errors
 /// [`Error::Weights`] with every missing, extra and misshapen tensor at once.
-pub fn check<S: Source>(checkpoint: &Checkpoint<S>, config: &Config, graphs: &[&Graph]) -> Result<()> {
+pub fn check(checkpoint: &Checkpoint, config: &Config, graphs: &[&Graph]) -> Result<()> {
     let mut problems = Vec::new();
     let mut known = BTreeSet::from([LOGIT_SCALE.to_string(), LOGIT_BIAS.to_string()]);
     let scores = config.vision.is_some() && config.text.is_some();
@@ -42,7 +43,7 @@ pub fn check<S: Source>(checkpoint: &Checkpoint<S>, config: &Config, graphs: &[&
             found => problems.push(mismatch(name, &[], found)),
         }
     }
-    for (_, desc) in graphs.iter().flat_map(|g| g.weights()).filter(|(_, d)| d.name != ZEROS) {
+    for (_, desc) in graphs.iter().flat_map(|g| g.weights()) {
         let recipe = layout::recipe(config, &desc.name);
         for name in recipe.tensors() {
             let expected = tensor_shape(desc, &recipe);
@@ -95,25 +96,27 @@ fn flattened(shape: &[usize], axes: usize) -> Vec<usize> {
 ///
 /// # Errors
 /// [`Error::Io`]
-pub async fn scalar<S: Source>(checkpoint: &Checkpoint<S>, name: &str) -> Result<Option<f32>> {
+pub async fn scalar(checkpoint: &Checkpoint, name: &str) -> Result<Option<f32>> {
     match checkpoint.tensors.get(name).map(Tensor::count) {
         Some(1) => Ok(Some(checkpoint.read(name, 0..1).await?[0])),
         _ => Ok(None),
     }
 }
 
-/// The weights of a graph where its executor wants them.
+/// The weights of a graph where its executor wants them, shared between the sessions that read them.
+#[derive(Clone)]
 pub enum Weights {
-    Gpu(DeviceWeights),
-    Host(HostWeights),
+    Gpu(Arc<DeviceWeights>),
+    #[cfg(feature = "host")]
+    Host(Arc<HostWeights>),
 }
 
 /// Told while weights are read: bytes done, bytes in all.
 #[cfg(not(target_arch = "wasm32"))]
-pub type OnProgress = std::sync::Arc<dyn Fn(u64, u64) + Send + Sync>;
+pub type OnProgress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 /// Told while weights are read: bytes done, bytes in all.
 #[cfg(target_arch = "wasm32")]
-pub type OnProgress = std::sync::Arc<dyn Fn(u64, u64)>; // a JavaScript function is neither Send nor Sync
+pub type OnProgress = Arc<dyn Fn(u64, u64)>; // a JavaScript function is neither Send nor Sync
 
 /// How much of a checkpoint has been read.
 pub struct Progress {
@@ -133,48 +136,56 @@ impl Progress {
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::TooLarge`], [`Error::Weights`] for a value that `stored` cannot hold.
-pub async fn load<S: Source>(
+pub async fn load(
     executor: &Executor,
-    checkpoint: &Checkpoint<S>,
+    checkpoint: &Checkpoint,
     config: &Config,
     graph: &Graph,
     stored: StoredAs,
     progress: &mut Progress,
 ) -> Result<Weights> {
-    let mut weights = match executor {
-        Executor::Gpu(_) => Weights::Gpu(DeviceWeights::new()),
-        Executor::Host => Weights::Host(HostWeights::new()),
-    };
+    let mut filled = Vec::new();
     for (value, desc) in graph.weights() {
-        let reader = graph.nodes.iter().find(|n| n.op.reads_weight() && n.inputs[1] == value);
-        let usage = match reader {
-            None => Use::Plain,
-            Some(node) if node.op.looks_up_rows() => Use::Table,
-            Some(_) => Use::Product,
-        };
+        let operand = graph.operand(value);
         let recipe = layout::recipe(config, &desc.name);
-        let format = match (usage, stored) {
-            (Use::Plain, _) => Format::F32,
+        let format = match (operand, stored) {
+            (Operand::Rows, _) => Format::F32,
             (_, StoredAs::As(format)) => format,
             // The host multiplies with packed f32: there is no smaller form of these to look for.
-            (Use::Product, StoredAs::Auto) if matches!(executor, Executor::Host) => Format::F32,
+            #[cfg(feature = "host")]
+            (Operand::Weight, StoredAs::Auto) if matches!(executor, Executor::Host) => Format::F32,
             (_, StoredAs::Auto) => smallest_exact(checkpoint, &recipe).await?,
         };
-        let mut sink = Sink::new(executor, desc, format, usage).await?;
-        if desc.name != ZEROS {
-            fill(checkpoint, desc, &recipe, format, &mut sink).await?;
-            progress.add(recipe.tensors().iter().map(|name| checkpoint.tensors[name].bytes()).sum());
-        }
-        match (&mut weights, sink.finish()) {
-            (Weights::Gpu(weights), Filled::Gpu(weight)) => drop(weights.insert(value, weight)),
-            (Weights::Host(weights), Filled::Host(weight)) => drop(weights.insert(value, weight)),
-            _ => unreachable!("a sink is of its executor"),
-        }
+        let mut sink = Sink::new(executor, desc, format, operand).await?;
+        fill(checkpoint, desc, &recipe, format, &mut sink).await?;
+        progress.add(recipe.tensors().iter().map(|name| checkpoint.tensors[name].bytes()).sum());
+        filled.push((value, sink.finish()));
     }
-    Ok(weights)
+    Ok(Weights::of(filled))
 }
 
-async fn smallest_exact<S: Source>(checkpoint: &Checkpoint<S>, recipe: &Recipe) -> Result<Format> {
+impl Weights {
+    /// Of one executor.
+    pub fn of(filled: Vec<(Value, Filled)>) -> Self {
+        let mut device = DeviceWeights::new();
+        #[cfg(feature = "host")]
+        let mut host = HostWeights::new();
+        for (value, weight) in filled {
+            match weight {
+                Filled::Gpu(weight) => drop(device.insert(value, weight)),
+                #[cfg(feature = "host")]
+                Filled::Host(weight) => drop(host.insert(value, weight)),
+            }
+        }
+        #[cfg(feature = "host")]
+        if device.is_empty() {
+            return Weights::Host(Arc::new(host));
+        }
+        Weights::Gpu(Arc::new(device))
+    }
+}
+
+async fn smallest_exact(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<Format> {
     let mut left = vec![Format::F16, Format::Bf16];
     for name in recipe.tensors() {
         match checkpoint.tensors[name].dtype {
@@ -195,13 +206,15 @@ async fn smallest_exact<S: Source>(checkpoint: &Checkpoint<S>, recipe: &Recipe) 
     Ok(left.first().copied().unwrap_or(Format::F32))
 }
 
-async fn fill<S: Source>(checkpoint: &Checkpoint<S>, desc: &Desc, recipe: &Recipe, format: Format, sink: &mut Sink<'_>) -> Result<()> {
-    let expect_held = |values: &[f32]| match values.iter().find(|v| v.is_finite() && !format.round(&[**v])[0].is_finite()) {
-        None => Ok(()),
-        Some(v) => {
-            let problem = format!("`{}`: expected values that {format:?} can hold, found {v}: use another dtype", desc.name);
-            Err(Error::Weights { file: checkpoint.name().into(), problems: vec![problem] })
-        }
+async fn fill(checkpoint: &Checkpoint, desc: &Desc, recipe: &Recipe, format: Format, sink: &mut Sink<'_>) -> Result<()> {
+    let expect_held = |values: &[f32]| {
+        let name = recipe.tensors().join("`, `");
+        let problem = match values.iter().find(|v| !format.round(&[**v])[0].is_finite()) {
+            None => return Ok(()),
+            Some(v) if v.is_finite() => format!("`{name}`: expected values that {format:?} can hold, found {v}: use another dtype"),
+            Some(v) => format!("tensor `{name}`: expected finite values, found {v}: the file is damaged, or was saved from a failed run"),
+        };
+        Err(Error::Weights { file: checkpoint.name().into(), problems: vec![problem] })
     };
     match recipe {
         Recipe::Transposed(name) => {
@@ -213,6 +226,7 @@ async fn fill<S: Source>(checkpoint: &Checkpoint<S>, desc: &Desc, recipe: &Recip
         }
         Recipe::Resampled { name, class, from, to } => {
             let values = checkpoint.read(name, 0..checkpoint.tensors[name].count()).await?;
+            expect_held(&values)?;
             sink.write(0, &positions::resampled(&values, desc.width, *class as usize, *from, *to)).await
         }
         Recipe::Rows(_) | Recipe::Shares { .. } if desc.rows == Rows::Fixed(1) => {
@@ -220,6 +234,7 @@ async fn fill<S: Source>(checkpoint: &Checkpoint<S>, desc: &Desc, recipe: &Recip
             for (name, range) in parts(checkpoint, recipe) {
                 row.extend(checkpoint.read(name, range).await?);
             }
+            expect_held(&row)?;
             sink.write(0, &row).await
         }
         Recipe::Rows(_) | Recipe::Shares { .. } => {
@@ -239,7 +254,7 @@ async fn fill<S: Source>(checkpoint: &Checkpoint<S>, desc: &Desc, recipe: &Recip
 }
 
 /// The elements of its tensors that a recipe takes as they are.
-fn parts<'a, S>(checkpoint: &Checkpoint<S>, recipe: &'a Recipe) -> Vec<(&'a String, std::ops::Range<usize>)> {
+fn parts<'a>(checkpoint: &Checkpoint, recipe: &'a Recipe) -> Vec<(&'a String, std::ops::Range<usize>)> {
     let part = |name: &'a String| {
         let count = checkpoint.tensors[name].count();
         match recipe {

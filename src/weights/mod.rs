@@ -2,8 +2,6 @@
 
 mod archive;
 pub mod checkpoint;
-mod device;
-mod format;
 pub mod layout;
 pub mod load;
 pub mod pickle;
@@ -12,5 +10,5 @@ pub mod sink;
 pub mod source;
 pub mod torch;
 
-pub use device::{DeviceWeight, DeviceWeights, Piece};
-pub use format::Format;
+pub use crate::gpu::Format;
+pub use crate::graph::{DeviceWeight, DeviceWeights, Piece};

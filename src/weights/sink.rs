@@ -1,32 +1,36 @@
 //! Where a weight's rows go as they are read: to the device, or to the host's memory.
 
-use super::{DeviceWeight, Format};
+use super::Format;
 use crate::device::Executor;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::graph::{Desc, Rows};
+use crate::graph::{Desc, DeviceWeight, Operand};
+#[cfg(feature = "host")]
 use crate::host::HostWeight;
 
-/// How the ops read a weight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
-    /// Whole, as f32: gains, biases, positions.
-    Plain,
-    /// As the right side of a product.
-    Product,
-    /// Row by row.
-    Table,
-}
+/// A weight's rows are the same in every run.
+#[cfg(feature = "host")]
+const NO_RUN: crate::graph::Size = crate::graph::Size { batch: 0, tokens: 0 };
 
 /// A weight that is being filled, in runs of rows.
 pub enum Sink<'a> {
-    Gpu { gpu: &'a Gpu, weight: DeviceWeight },
-    Host { rows: Vec<f32>, width: usize, format: Format, usage: Use },
+    Gpu {
+        gpu: &'a Gpu,
+        weight: DeviceWeight,
+    },
+    #[cfg(feature = "host")]
+    Host {
+        rows: Vec<f32>,
+        width: usize,
+        format: Format,
+        operand: Operand,
+    },
 }
 
 /// A weight where it is used.
 pub enum Filled {
     Gpu(DeviceWeight),
+    #[cfg(feature = "host")]
     Host(HostWeight),
 }
 
@@ -35,20 +39,15 @@ impl<'a> Sink<'a> {
     ///
     /// # Errors
     /// [`Error::TooLarge`]; [`Error::Device`] where the device is out of memory.
-    pub async fn new(executor: &'a Executor, desc: &Desc, format: Format, usage: Use) -> Result<Self> {
-        let Rows::Fixed(rows) = desc.rows else { unreachable!("weights have fixed rows") };
+    pub async fn new(executor: &'a Executor, desc: &Desc, format: Format, operand: Operand) -> Result<Self> {
         match executor {
             Executor::Gpu(gpu) => {
-                let (weight, error) = {
-                    let memory = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-                    (DeviceWeight::new(gpu, desc, format, usage == Use::Table), memory.pop())
-                };
-                match error.await {
-                    None => Ok(Sink::Gpu { gpu, weight: weight? }),
-                    Some(error) => Err(Error::Device(format!("no memory for weight `{}`: {error}", desc.name))),
-                }
+                let (weight, refusals) = gpu.scoped(|| DeviceWeight::new(gpu, desc, format, operand == Operand::Table));
+                refusals.check(gpu, &format!("the weight `{}`", desc.name)).await?;
+                Ok(Sink::Gpu { gpu, weight: weight? })
             }
-            Executor::Host => Ok(Sink::Host { rows: vec![0.0; rows * desc.width], width: desc.width, format, usage }),
+            #[cfg(feature = "host")]
+            Executor::Host => Ok(Sink::Host { rows: vec![0.0; desc.rows(NO_RUN) * desc.width], width: desc.width, format, operand }),
         }
     }
 
@@ -59,10 +58,12 @@ impl<'a> Sink<'a> {
     pub async fn write(&mut self, first: usize, values: &[f32]) -> Result<()> {
         match self {
             Sink::Gpu { gpu, weight } => {
-                weight.write(gpu, first, values);
+                let ((), refusals) = gpu.scoped(|| weight.write(gpu, first, values));
+                refusals.check(gpu, "the upload of weights").await?;
                 // A round trip costs more than what small weights leave in staging memory.
                 if values.len() > 1 << 18 { flush(gpu).await } else { Ok(()) }
             }
+            #[cfg(feature = "host")]
             Sink::Host { rows, width, format, .. } => {
                 rows[first * *width..][..values.len()].copy_from_slice(&format.round(values));
                 Ok(())
@@ -73,10 +74,11 @@ impl<'a> Sink<'a> {
     pub fn finish(self) -> Filled {
         match self {
             Sink::Gpu { weight, .. } => Filled::Gpu(weight),
-            Sink::Host { rows, width, format, usage } => Filled::Host(match usage {
-                Use::Plain => HostWeight::Plain(rows),
-                Use::Product => HostWeight::packed(&rows, width),
-                Use::Table => HostWeight::table(format, &rows, width),
+            #[cfg(feature = "host")]
+            Sink::Host { rows, width, format, operand } => Filled::Host(match operand {
+                Operand::Rows => HostWeight::Plain(rows),
+                Operand::Weight => HostWeight::packed(&rows, width),
+                Operand::Table => HostWeight::table(format, &rows, width),
             }),
         }
     }

@@ -1,14 +1,17 @@
 //! Where bytes come from: anything that can read a range.
 
+#[cfg(not(target_arch = "wasm32"))]
 use std::fs::File;
 use std::ops::Range;
+#[cfg(not(target_arch = "wasm32"))]
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::send::{BoxFuture, Shared};
 
-/// A file, a URL, a Blob: bytes that are read range by range, so that no checkpoint lies in memory whole.
-#[allow(async_fn_in_trait)] // no Send bound: wasm could not meet it
-pub trait Source {
+/// A file, a URL, a Blob: bytes that are read range by range, so that no checkpoint lies in memory whole. Several ranges may be
+/// read at once.
+pub trait Source: std::fmt::Debug + Shared {
     /// What errors call it.
     fn name(&self) -> &str;
 
@@ -23,11 +26,12 @@ pub trait Source {
     /// The bytes of `range`, all of them.
     ///
     /// # Errors
-    /// [`Error::Io`] where they cannot be had.
-    async fn read(&self, range: Range<u64>) -> Result<Vec<u8>>;
+    /// [`Error::Io`](crate::Error::Io) where they cannot be had.
+    fn read(&self, range: Range<u64>) -> BoxFuture<'_, Result<Vec<u8>>>;
 }
 
 /// A file on disk.
+#[cfg(not(target_arch = "wasm32"))]
 #[derive(Debug)]
 pub struct FileSource {
     file: File,
@@ -36,16 +40,18 @@ pub struct FileSource {
     len: u64,
 }
 
+#[cfg(not(target_arch = "wasm32"))]
 impl FileSource {
     /// # Errors
-    /// [`Error::Io`] where the file cannot be opened.
+    /// [`Error::Io`](crate::Error::Io) where the file cannot be opened.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io(path))?;
-        let len = file.metadata().map_err(Error::io(path))?.len();
+        let file = File::open(path).map_err(crate::Error::io(path))?;
+        let len = file.metadata().map_err(crate::Error::io(path))?.len();
         Ok(Self { file, path: path.into(), name: path.display().to_string(), len })
     }
 }
 
+#[cfg(not(target_arch = "wasm32"))]
 impl Source for FileSource {
     fn name(&self) -> &str {
         &self.name
@@ -55,13 +61,28 @@ impl Source for FileSource {
         self.len
     }
 
-    async fn read(&self, range: Range<u64>) -> Result<Vec<u8>> {
-        use std::io::{Read, Seek, SeekFrom};
+    fn read(&self, range: Range<u64>) -> BoxFuture<'_, Result<Vec<u8>>> {
         let mut bytes = vec![0; (range.end - range.start) as usize];
-        let mut file = &self.file;
-        file.seek(SeekFrom::Start(range.start)).and_then(|_| file.read_exact(&mut bytes)).map_err(Error::io(&self.path))?;
-        Ok(bytes)
+        let read = read_at(&self.file, &mut bytes, range.start).map_err(crate::Error::io(&self.path));
+        Box::pin(std::future::ready(read.map(|()| bytes)))
     }
+}
+
+/// Reads at a position of its own: the file's cursor is shared with every other reader.
+#[cfg(unix)]
+fn read_at(file: &File, bytes: &mut [u8], at: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, mut bytes: &mut [u8], mut at: u64) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, bytes, at)? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            n => (bytes, at) = (&mut bytes[n..], at + n as u64),
+        }
+    }
+    Ok(())
 }
 
 /// Bytes that the program carries.
@@ -80,37 +101,7 @@ impl Source for StaticSource {
         self.bytes.len() as u64
     }
 
-    async fn read(&self, range: Range<u64>) -> Result<Vec<u8>> {
-        Ok(self.bytes[range.start as usize..range.end as usize].to_vec())
-    }
-}
-
-/// A file of a model folder, or of the model in the box.
-#[derive(Debug)]
-pub enum AnySource {
-    File(FileSource),
-    Static(StaticSource),
-}
-
-impl Source for AnySource {
-    fn name(&self) -> &str {
-        match self {
-            AnySource::File(source) => source.name(),
-            AnySource::Static(source) => source.name(),
-        }
-    }
-
-    fn len(&self) -> u64 {
-        match self {
-            AnySource::File(source) => source.len(),
-            AnySource::Static(source) => source.len(),
-        }
-    }
-
-    async fn read(&self, range: Range<u64>) -> Result<Vec<u8>> {
-        match self {
-            AnySource::File(source) => source.read(range).await,
-            AnySource::Static(source) => source.read(range).await,
-        }
+    fn read(&self, range: Range<u64>) -> BoxFuture<'_, Result<Vec<u8>>> {
+        Box::pin(std::future::ready(Ok(self.bytes[range.start as usize..range.end as usize].to_vec())))
     }
 }

@@ -26,7 +26,7 @@ pub fn is_archive(start: &[u8]) -> bool {
 ///
 /// # Errors
 /// As [`tensors`].
-pub async fn is_script<S: Source>(source: &S) -> Result<bool> {
+pub async fn is_script(source: &dyn Source) -> Result<bool> {
     Ok(Archive::open(source).await?.names().any(|n| n.contains("/code/")))
 }
 
@@ -34,7 +34,7 @@ pub async fn is_script<S: Source>(source: &S) -> Result<bool> {
 ///
 /// # Errors
 /// [`Error::Weights`] for a damaged or hostile file, or a tensor whose elements do not lie one after another; [`Error::Io`].
-pub async fn tensors<S: Source>(source: &S) -> Result<Vec<Found>> {
+pub async fn tensors(source: &dyn Source) -> Result<Vec<Found>> {
     let fail = |message: String| Error::Weights { file: source.name().into(), problems: vec![message] };
     let archive = Archive::open(source).await?;
     let pickle = archive.names().find(|n| n.ends_with("/data.pkl")).map(str::to_string);

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use clip_wgpu::graph::{Graph, Kind, Rows, Size};
-use clip_wgpu::ops::{Attention, LayerNorm, Linear, Mean, Normalize, PatchEmbed, Pool, Scores, TokenEmbed};
+use clip_wgpu::graph::{Graph, Kind, Rows, Size, Value};
+use clip_wgpu::ops::{Attention, LayerNorm, Linear, Mean, Normalize, PatchEmbed, Pool, PooledRow, Scores, TokenEmbed};
 use clip_wgpu::weights::Format;
 
 use super::{Case, Random};
@@ -16,10 +16,15 @@ pub fn linear(r: &mut Random, rows: usize, k: usize, n: usize, op: Linear, forma
     let mut g = Graph::default();
     let x = g.input("x", Rows::Items, k, Kind::F32);
     let w = g.weight("w", n, k);
-    let b = g.weight("b", 1, n);
-    let residual = g.input("r", Rows::Items, n, Kind::F32);
-    let output = g.push("y", op, &[x, w, b, if op.residual { residual } else { b }]).unwrap();
-    let data = vec![(x, r.many(rows * k, scale)), (w, r.many(n * k, 0.3)), (b, r.many(n, 1.0)), (residual, r.many(rows * n, 1.0))];
+    let mut data = vec![(x, r.many(rows * k, scale)), (w, r.many(n * k, 0.3))];
+    if op.bias {
+        data.push((g.weight("b", 1, n), r.many(n, 1.0)));
+    }
+    if op.residual {
+        data.push((g.input("r", Rows::Items, n, Kind::F32), r.many(rows * n, 1.0)));
+    }
+    let inputs: Vec<Value> = data.iter().map(|(v, _)| *v).collect();
+    let output = g.push("y", op, &inputs).unwrap();
     Case { graph: Arc::new(g), output, data, format, size: Size { batch: rows, tokens: 1 } }
 }
 
@@ -106,7 +111,7 @@ pub fn pool(r: &mut Random, tokens: usize, width: usize) -> Case {
     let (x, at) = (g.input("ids", Rows::Tokens, 1, Kind::U32), g.input("at", Rows::Items, 1, Kind::U32));
     let (table, p) = (g.weight("table", 20, width), g.weight("p", 77, width));
     let rows = g.push("rows", TokenEmbed, &[x, table, p]).unwrap();
-    let output = g.push("y", Pool, &[rows, at]).unwrap();
+    let output = g.push("y", Pool { row: PooledRow::Given }, &[rows, at]).unwrap();
     let data = vec![
         (x, (0..5 * tokens).map(|_| r.below(20) as f32).collect()),
         (table, r.many(20 * width, 1.0)),
@@ -114,6 +119,15 @@ pub fn pool(r: &mut Random, tokens: usize, width: usize) -> Case {
         (at, (0..5).map(|_| r.below(tokens) as f32).collect()),
     ];
     Case { graph: Arc::new(g), output, data, format: Format::F32, size: Size { batch: 5, tokens } }
+}
+
+/// The same row of every item.
+pub fn pool_always(r: &mut Random, tokens: usize, width: usize) -> Case {
+    let mut g = Graph::default();
+    let x = g.input("x", Rows::PerItem(tokens), width, Kind::F32);
+    let output = g.push("y", Pool { row: PooledRow::Always(tokens - 1) }, &[x]).unwrap();
+    let size = Size { batch: 3, tokens: 1 };
+    Case { graph: Arc::new(g), output, data: vec![(x, r.many(3 * tokens * width, 1.0))], format: Format::F32, size }
 }
 
 pub fn scores(r: &mut Random, images: usize, texts: usize, embed: usize) -> Case {

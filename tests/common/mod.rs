@@ -6,9 +6,9 @@ pub mod server;
 
 use std::sync::{Arc, OnceLock};
 
-use clip_wgpu::gpu::{self, Gpu};
-use clip_wgpu::graph::session::{Data, Session};
-use clip_wgpu::graph::{Graph, Kind, Origin, Size, Value};
+use clip_wgpu::gpu::{self, Caps, Gpu};
+use clip_wgpu::graph::kernel::Kernel;
+use clip_wgpu::graph::{Call, Data, Graph, Kind, Operand, Origin, Session, Size, Value};
 use clip_wgpu::host::{HostSession, HostWeight, HostWeights};
 use clip_wgpu::weights::{DeviceWeight, DeviceWeights, Format};
 
@@ -72,8 +72,16 @@ impl Case {
         self.graph.reference(data, self.size).swap_remove(self.output.0)
     }
 
+    /// What its last op is lowered to.
+    pub fn kernels(&self, caps: &Caps) -> Vec<Kernel> {
+        let node = self.graph.nodes.last().expect("a node");
+        let formats: Vec<_> = node.inputs.iter().map(|v| self.in_format(*v).then_some(self.format)).collect();
+        let (inputs, outputs) = (self.graph.descs(&node.inputs), self.graph.descs(&node.outputs));
+        node.op.lower(&Call { inputs: &inputs, formats: &formats, outputs: &outputs, size: self.size }, caps)
+    }
+
     fn in_format(&self, value: Value) -> bool {
-        self.graph.nodes.iter().any(|n| n.op.reads_weight() && n.inputs[1] == value)
+        self.graph.origins[value.0] == Origin::Weight && self.graph.operand(value) != Operand::Rows
     }
 
     /// What the host's version makes of it.
@@ -81,17 +89,16 @@ impl Case {
         let mut weights = HostWeights::new();
         for (value, data) in self.data.iter().filter(|(v, _)| self.graph.origins[v.0] == Origin::Weight) {
             let width = self.graph.desc(*value).width;
-            let reader = self.graph.nodes.iter().find(|n| n.op.reads_weight() && n.inputs[1] == *value);
-            let weight = match reader {
-                None => HostWeight::Plain(data.clone()),
-                Some(node) if node.op.looks_up_rows() => HostWeight::table(self.format, data, width),
-                Some(_) => HostWeight::packed(&self.format.round(data), width),
+            let weight = match self.graph.operand(*value) {
+                Operand::Rows => HostWeight::Plain(data.clone()),
+                Operand::Table => HostWeight::table(self.format, data, width),
+                Operand::Weight => HostWeight::packed(&self.format.round(data), width),
             };
             weights.insert(*value, weight);
         }
         let (inputs, whole) = (self.inputs(), self.whole());
         let inputs: Vec<(Value, Data)> = inputs.iter().map(|&(i, v)| (v, self.input(i, v, &whole))).collect();
-        let session = HostSession::new(self.graph.clone(), weights, &[self.output], self.size);
+        let session = HostSession::new(self.graph.clone(), weights.into(), &[self.output], self.size).expect("a session");
         session.run_and_read(&inputs, self.size, &[self.output]).expect("a run").remove(0)
     }
 
@@ -123,8 +130,8 @@ impl Case {
         let (inputs, whole) = (self.inputs(), self.whole());
         let inputs: Vec<(Value, Data)> = inputs.iter().map(|&(i, v)| (v, self.input(i, v, &whole))).collect();
         pollster::block_on(async {
-            let session = Session::new(gpu, self.graph.clone(), &weights, &[self.output], self.size).await.expect("a session");
-            session.run(&inputs, self.size).await.expect("a run")
+            let session = Session::new(gpu, self.graph.clone(), weights.into(), &[self.output], self.size).await.expect("a session");
+            session.run_and_read(&inputs, self.size, &[self.output]).await.expect("a run").remove(0)
         })
     }
 }

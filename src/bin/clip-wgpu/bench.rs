@@ -1,8 +1,9 @@
 use std::time::Instant;
 
 use clap::Args;
+use clip_wgpu::graph::{Data, Size, Timing};
 use clip_wgpu::{Clip, Options, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Outcome;
 use crate::context::Globals;
@@ -16,6 +17,7 @@ use clip_wgpu::clip::config::TextPool;
 #[derive(Args)]
 #[command(after_help = "Examples:
   clip-wgpu bench -m pico
+  clip-wgpu bench -m pico --profile --batches 8
   clip-wgpu bench -m ~/models/clip-vit-base-patch32 --batches 1,16 --seconds 10 --device gpu --json")]
 pub struct Bench {
     /// The batch sizes
@@ -24,6 +26,9 @@ pub struct Bench {
     /// How long each line is measured, at least three runs
     #[arg(long, default_value_t = 2.0, value_name = "S")]
     seconds: f64,
+    /// Where a run's time goes, a row per op: from the device's timestamps, each dispatch in a pass of its own, or clocks on the CPU
+    #[arg(long)]
+    profile: bool,
     /// Tokens per text; the default is the model's context
     #[arg(long, value_name = "N")]
     tokens: Option<usize>,
@@ -51,7 +56,14 @@ impl Bench {
         }
         let mut lines = Vec::new();
         let towers = [clip.config.vision.as_ref().map(|_| "image"), clip.config.text.as_ref().map(|_| "text")];
+        let mut profiles = Vec::new();
         for tower in towers.into_iter().flatten() {
+            if self.profile {
+                for &batch in self.batches.iter().filter(|b| **b > 0) {
+                    profiles.push(self.profiled(g, &clip, tower, batch as usize)?);
+                }
+                continue;
+            }
             let mut first_run = None;
             for &batch in self.batches.iter().filter(|b| **b > 0) {
                 let mut call = self.call(&clip, tower, batch as usize)?;
@@ -72,28 +84,87 @@ impl Bench {
         }
         if g.json {
             let tokens = self.tokens.or(clip.config.text.as_ref().map(|t| t.context));
-            say_json(&json!({"model": name, "device": executor.name(), "load_ms": load_ms, "text_tokens": tokens, "lines": lines}))?;
+            say_json(
+                &json!({"model": name, "device": executor.name(), "load_ms": load_ms, "text_tokens": tokens, "lines": lines, "profiles": profiles}),
+            )?;
         }
         Ok(Outcome::Done)
+    }
+
+    /// Each op's share of one run, the second of two: the first compiles.
+    fn profiled(&self, g: &Globals, clip: &Clip, tower: &str, batch: usize) -> Result<Value> {
+        let timings = pollster::block_on(async {
+            if tower == "image" {
+                let tower = clip.vision()?;
+                let batch = batch.min(tower.runner.capacity().batch);
+                let (pixels, size) = (pixels(clip, batch)?, Size { batch, tokens: clip.config.vision()?.tokens() });
+                let inputs = [(tower.ends.input, Data::F32(&pixels))];
+                tower.runner.profile(&inputs, size).await?;
+                return tower.runner.profile(&inputs, size).await;
+            }
+            let tower = clip.text()?;
+            let ids = self.ids(clip, batch.min(tower.runner.capacity().batch))?;
+            let (inputs, size) = clip.text_inputs(&ids)?;
+            let inputs = inputs.of(&tower.ends);
+            tower.runner.profile(&inputs, size).await?;
+            tower.runner.profile(&inputs, size).await
+        })?;
+        let total_ms: f64 = timings.iter().map(|t| t.ms).sum();
+        let mut rows: Vec<(&str, Vec<&Timing>)> = Vec::new();
+        for t in &timings {
+            match rows.iter_mut().find(|(op, _)| *op == t.op) {
+                Some((_, all)) => all.push(t),
+                None => rows.push((t.op, vec![t])),
+            }
+        }
+        let mut documents: Vec<Value> = rows
+            .iter()
+            .map(|(op, all)| {
+                let ms: f64 = all.iter().map(|t| t.ms).sum();
+                let rate = |of: fn(&Timing) -> u64| all.iter().map(|t| of(t)).sum::<u64>() as f64 / 1e6 / ms.max(1e-9);
+                json!({"op": op, "calls": all.len(), "ms": ms, "gflops": rate(|t| t.flops), "gbytes_per_second": rate(|t| t.bytes), "share": ms / total_ms.max(1e-9)})
+            })
+            .collect();
+        documents.sort_by(|a, b| b["ms"].as_f64().unwrap_or(0.0).total_cmp(&a["ms"].as_f64().unwrap_or(0.0)));
+        if !g.json {
+            say(&format!("{tower}  batch {batch}  {total_ms:.2} ms in {} ops", timings.len()))?;
+            say("  op            calls        ms   GFLOP/s      GB/s   share")?;
+            for d in &documents {
+                let number = |key: &str| d[key].as_f64().unwrap_or(0.0);
+                say(&format!(
+                    "  {:12} {:>6} {:>9.3} {:>9.1} {:>9.2} {:>6.1} %",
+                    d["op"].as_str().unwrap_or(""),
+                    d["calls"],
+                    number("ms"),
+                    number("gflops"),
+                    number("gbytes_per_second"),
+                    100.0 * number("share")
+                ))?;
+            }
+        }
+        Ok(json!({"tower": tower, "batch": batch, "ms": total_ms, "ops": documents}))
     }
 
     /// One call of a tower.
     fn call<'a>(&self, clip: &'a Clip, tower: &str, batch: usize) -> Result<Box<dyn FnMut() -> Result<()> + 'a>> {
         if tower == "image" {
-            let side = clip.config.vision()?.size;
-            let pixels: Vec<f32> = (0..batch * 3 * side.pow(2)).map(|i| (i * 7919 % 1009) as f32 / 504.5 - 1.0).collect();
+            let pixels = pixels(clip, batch)?;
             return Ok(Box::new(move || pollster::block_on(clip.encode_pixels(&pixels)).map(drop)));
         }
+        let ids = self.ids(clip, batch)?;
+        Ok(Box::new(move || pollster::block_on(clip.encode_ids(&ids)).map(drop)))
+    }
+
+    /// Texts of as many tokens as are asked for.
+    fn ids(&self, clip: &Clip, batch: usize) -> Result<Vec<Vec<u32>>> {
         let c = clip.config.text()?;
         let end = match c.pool {
             TextPool::Eos(id) => id,
             _ => c.vocabulary as u32 - 1, // the greatest id is the end of text where one is looked for
         };
         let tokens = self.tokens.unwrap_or(c.context).clamp(2, c.context);
-        let ids: Vec<Vec<u32>> = (0..batch)
-            .map(|b| (1..tokens).map(|t| ((b * 31 + t * 17) % (end as usize).clamp(1, c.vocabulary)) as u32).chain([end]).collect())
-            .collect();
-        Ok(Box::new(move || pollster::block_on(clip.encode_ids(&ids)).map(drop)))
+        let id = |b: usize, t: usize| ((b * 31 + t * 17) % (end as usize).clamp(1, c.vocabulary)) as u32;
+        Ok((0..batch).map(|b| (1..tokens).map(|t| id(b, t)).chain([end]).collect()).collect())
     }
 
     fn measure(&self, call: &mut dyn FnMut() -> Result<()>) -> Result<Times> {
@@ -107,6 +178,12 @@ impl Bench {
         times.sort_by(f64::total_cmp);
         Ok(Times(times))
     }
+}
+
+/// Pictures of noise, preprocessed.
+fn pixels(clip: &Clip, batch: usize) -> Result<Vec<f32>> {
+    let side = clip.config.vision()?.size;
+    Ok((0..batch * 3 * side.pow(2)).map(|i| (i * 7919 % 1009) as f32 / 504.5 - 1.0).collect())
 }
 
 fn ms(since: Instant) -> f64 {

@@ -24,6 +24,9 @@ pub struct Globals {
     /// Where it runs: auto (a hardware GPU, else the CPU), gpu, gpu:NAME, gpu:INDEX or cpu
     #[arg(long, global = true, default_value = "auto", value_name = "DEVICE", value_parser = parse_device)]
     pub device: Device,
+    /// Force a kernel of the matrix product (product_tile, product_few, product_direct, product_subgroup), for tests and bug reports
+    #[arg(long, global = true, value_name = "NAME", hide_short_help = true)]
+    pub kernel: Option<String>,
     /// How weights are kept in memory: auto is the smallest form that is exact; arithmetic is always f32
     #[arg(long, global = true, default_value = "auto", value_enum)]
     pub dtype: Dtype,
@@ -126,17 +129,27 @@ impl Globals {
             stored,
             batch: self.batch.into(),
             image_size: self.image_size.map(usize::from),
+            refuse_non_finite: false, // the input is named instead
             ..Options::default()
         }
     }
 
     /// Opens the device; says so where `auto` ends on the CPU.
     pub fn executor(&self) -> Result<Executor> {
-        let executor = pollster::block_on(self.device.open())?;
+        let executor = self.forced(pollster::block_on(self.device.open())?)?;
         if self.device == Device::Auto && matches!(executor, Executor::Host) {
             self.warn("no hardware GPU found (on Linux: is its Vulkan driver installed?); running on the CPU");
         }
         Ok(executor)
+    }
+
+    /// With the kernel that is forced.
+    pub fn forced(&self, executor: Executor) -> Result<Executor> {
+        match (executor, &self.kernel) {
+            (executor, None) => Ok(executor),
+            (Executor::Gpu(gpu), Some(name)) => Ok(gpu.with_kernel(name)?.into()),
+            (Executor::Host, Some(name)) => Err(Error::Argument(format!("--kernel {name} is a GPU's, but the CPU runs: add --device gpu"))),
+        }
     }
 
     /// Loads the model on the device.

@@ -1,7 +1,7 @@
 use serde_json::Value;
 
 use super::fields::{Fields, parse};
-use super::{Block, Config, Layout, Projection, Text, TextPool, Tower, Vision, VisionPool};
+use super::{Block, Config, Layout, Projection, Text, TextPool, TowerConfig, Vision, VisionPool};
 use crate::error::Result;
 use crate::ops::Act;
 
@@ -138,7 +138,7 @@ fn siglip_text(f: &Fields) -> Result<Text> {
     })
 }
 
-fn tower(f: &Fields, defaults: &Defaults, width: usize, heads: usize, hidden: usize) -> Result<Tower> {
+fn tower(f: &Fields, defaults: &Defaults, width: usize, heads: usize, hidden: usize) -> Result<TowerConfig> {
     let (width, heads) = (f.count("hidden_size", Some(width))?, f.count("num_attention_heads", Some(heads))?);
     if !width.is_multiple_of(heads) {
         return f.error("num_attention_heads", &format!("heads that divide the width of {width}"), &heads.into());
@@ -150,7 +150,7 @@ fn tower(f: &Fields, defaults: &Defaults, width: usize, heads: usize, hidden: us
         None => return f.error("hidden_act", "quick_gelu, gelu, gelu_new, gelu_fast, gelu_pytorch_tanh, relu or silu", &name.into()),
     };
     let hidden = f.count("intermediate_size", Some(hidden))?;
-    Ok(Tower::even(width, heads, hidden, layers.min(4096), act, f.number("layer_norm_eps", defaults.eps)? as f32))
+    Ok(TowerConfig::even(width, heads, hidden, layers.min(4096), act, f.number("layer_norm_eps", defaults.eps)? as f32))
 }
 
 /// transformers' names (`activations.py`, `ACT2FN`).

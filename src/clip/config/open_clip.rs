@@ -2,7 +2,7 @@ use serde_json::Value;
 
 use super::fields::{Fields, parse};
 use super::tensors::Shapes;
-use super::{Config, Layout, Projection, Text, TextPool, Tower, Vision, VisionPool, timm};
+use super::{Config, Layout, Projection, Text, TextPool, TowerConfig, Vision, VisionPool, timm};
 use crate::error::Result;
 use crate::ops::Act;
 
@@ -82,7 +82,7 @@ fn plain_text(f: &Fields, quick: bool) -> Result<Text> {
     })
 }
 
-fn tower(f: &Fields, width: usize, heads: usize, quick: bool) -> Result<Tower> {
+fn tower(f: &Fields, width: usize, heads: usize, quick: bool) -> Result<TowerConfig> {
     if !width.is_multiple_of(heads) {
         return f.error("heads", &format!("heads that divide the width of {width}"), &heads.into());
     }
@@ -98,5 +98,5 @@ fn tower(f: &Fields, width: usize, heads: usize, quick: bool) -> Result<Tower> {
         _ => Act::Gelu,
     };
     let layers = f.count("layers", Some(12))?.min(4096);
-    Ok(Tower::even(width, heads, hidden, layers, act, eps as f32))
+    Ok(TowerConfig::even(width, heads, hidden, layers, act, eps as f32))
 }

@@ -1,6 +1,6 @@
 //! Sizes read off a checkpoint's tensors: what OpenAI's `build_model` does, block by block, so that pruned towers are read too.
 
-use super::{Block, Config, Layout, Projection, Text, TextPool, Tower, Vision, VisionPool};
+use super::{Block, Config, Layout, Projection, Text, TextPool, TowerConfig, Vision, VisionPool};
 use crate::error::{Error, Result};
 use crate::ops::Act;
 
@@ -62,7 +62,8 @@ impl Config {
     /// # Errors
     /// [`Error::Weights`] where a tensor is not there to read sizes off.
     pub fn from_tensors(shapes: &impl Shapes, act: Act) -> Result<Self> {
-        let tower = |width: usize, path: &str| Tower { width, head: HEAD, act, eps: 1e-5, blocks: blocks(shapes, path, OPEN_CLIP, HEAD) };
+        let tower =
+            |width: usize, path: &str| TowerConfig { width, head: HEAD, act, eps: 1e-5, blocks: blocks(shapes, path, OPEN_CLIP, HEAD) };
         let patch = shapes.axis("visual.conv1.weight", 2)?;
         let grid = (shapes.axis("visual.positional_embedding", 0)? - 1).isqrt();
         let size = patch.saturating_mul(grid);

@@ -1,6 +1,6 @@
 use super::fields::Fields;
 use super::tensors::{Shapes, blocks};
-use super::{Block, Projection, Tower, Vision, VisionPool};
+use super::{Block, Projection, TowerConfig, Vision, VisionPool};
 use crate::error::Result;
 use crate::ops::Act;
 
@@ -48,7 +48,7 @@ pub fn vision(f: &Fields, name: &str, shapes: &impl Shapes) -> Result<Vision> {
     };
     let side = f.count("image_size", Some(224))?;
     Ok(Vision {
-        tower: Tower { width, head, act, eps: if siglip { 1e-6 } else { 1e-5 }, blocks },
+        tower: TowerConfig { width, head, act, eps: if siglip { 1e-6 } else { 1e-5 }, blocks },
         size: side,
         trained: side,
         patch,

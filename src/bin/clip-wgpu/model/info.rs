@@ -1,4 +1,6 @@
+use clip_wgpu::clip::Tower;
 use clip_wgpu::clip::config::Block;
+use clip_wgpu::graph::session::greatest_submission;
 use clip_wgpu::graph::{Size, plan};
 use clip_wgpu::{Executor, Result};
 use serde_json::{Value, json};
@@ -17,23 +19,31 @@ pub fn info(g: &Globals, name: &str) -> Result<Outcome> {
         Executor::Gpu(gpu) => gpu.pipelines(),
         Executor::Host => 0,
     };
+    let greatest = |t: &Tower, tokens: usize| match &executor {
+        Executor::Gpu(gpu) => greatest_submission(&t.graph, Size { batch: t.runner.capacity().batch, tokens }, &gpu.caps) as f64 / 1e9,
+        Executor::Host => 0.0,
+    };
+    let budget = match &executor {
+        Executor::Gpu(gpu) => gpu.caps.submission_flops() as f64 / 1e9,
+        Executor::Host => 0.0,
+    };
     let vision = c.vision.as_ref().map(|v| Ok(("vision", clip.vision()?, &v.tower, v.tokens()))).transpose()?;
     let text = c.text.as_ref().map(|t| Ok(("text", clip.text()?, &t.tower, t.context))).transpose()?;
     let documents: Vec<_> = [vision, text].iter().flatten().map(|(tower, t, shape, tokens)| {
         let sizes = |of: fn(&Block) -> usize| sizes(shape.blocks.iter().map(of));
-        let (one, many) = (plan::plan(&t.graph, &[t.output], Size { batch: 1, tokens: *tokens }), t.runner.plan());
+        let (one, many) = (plan::plan(&t.graph, &[t.output], Size { batch: 1, tokens: *tokens }, &[]), t.runner.plan());
         json!({
             "tower": tower, "width": shape.width, "layers": shape.blocks.len(), "heads": sizes(|b| b.heads), "hidden": sizes(|b| b.hidden), "activation": format!("{:?}", shape.act), "tokens": tokens,
             "parameters": t.parameters(), "weight_bytes": t.runner.weight_bytes(), "dispatches": t.runner.dispatches(), "slots": many.slot_bytes.len(),
             "batch": t.runner.capacity().batch, "activation_bytes": many.slot_bytes.iter().sum::<u64>(), "lower_bound_bytes": many.lower_bound_bytes,
             "activation_bytes_of_one": one.slot_bytes.iter().sum::<u64>(), "lower_bound_bytes_of_one": one.lower_bound_bytes,
-            "gflop_of_one": t.graph.flops(Size { batch: 1, tokens: *tokens }) as f64 / 1e9,
+            "greatest_submission_gflop": greatest(t, *tokens), "gflop_of_one": t.graph.flops(Size { batch: 1, tokens: *tokens }) as f64 / 1e9,
         })
     }).collect();
     if g.json {
         say_json(
             &json!({"model": name, "layout": format!("{:?}", c.layout), "embed": c.embed, "image_size": c.vision.as_ref().map(|v| v.size), "patch": c.vision.as_ref().map(|v| v.patch),
-            "vocabulary": c.text.as_ref().map(|t| t.vocabulary), "context": c.text.as_ref().map(|t| t.context), "logit_scale": clip.logit_scale.exp(), "device": executor.name(), "pipelines": pipelines, "towers": documents}),
+            "vocabulary": c.text.as_ref().map(|t| t.vocabulary), "context": c.text.as_ref().map(|t| t.context), "logit_scale": clip.logit_scale.exp(), "device": executor.name(), "pipelines": pipelines, "submission_budget_gflop": budget, "towers": documents}),
         )?;
         return Ok(Outcome::Done);
     }
@@ -70,6 +80,10 @@ pub fn info(g: &Globals, name: &str) -> Result<Outcome> {
             d["batch"],
             d["lower_bound_bytes"]
         ))?;
+        if budget > 0.0 {
+            let greatest = d["greatest_submission_gflop"].as_f64().unwrap_or_default();
+            say(&format!("  greatest submission {greatest:.2} GFLOP at batch {} (at most {budget:.1})", d["batch"]))?;
+        }
     }
     Ok(Outcome::Done)
 }

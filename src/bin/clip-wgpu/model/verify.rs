@@ -1,6 +1,5 @@
 use clip_wgpu::clip::{ModelFiles, Tower};
-use clip_wgpu::graph::session::Data;
-use clip_wgpu::graph::{self, Origin, Size};
+use clip_wgpu::graph::{self, Data, Origin, Size};
 use clip_wgpu::{Clip, Device, Error, Executor, Options, Result};
 use serde_json::json;
 
@@ -23,7 +22,7 @@ pub fn verify(g: &Globals, name: &str) -> Result<Outcome> {
     let names = made_values(&g.find(name)?)?;
     let keep: Vec<&str> = names.iter().map(String::as_str).collect();
     let load = |executor: &Executor| g.load_on(executor, g.find(name)?, Options { batch: 2, ..g.options() }, &keep);
-    let gpu = load(&pollster::block_on(device.open())?)?;
+    let gpu = load(&g.forced(pollster::block_on(device.open())?)?)?;
     let host = load(&Executor::Host)?;
 
     let bar = g.bar(4, "running  {bar:30} {pos}/{len} {elapsed}");
@@ -80,7 +79,9 @@ fn values(clip: &Clip, names: &[&str]) -> Result<Vec<Vec<f32>>> {
     let run = |tower: &Tower, input: Data<'_>, pooled_at: [u32; 2], lengths: [u32; 2], size| {
         let values: Vec<graph::Value> = names.iter().map(|n| tower.graph.find(n).expect("the names are of this graph")).collect();
         let ends = &tower.ends;
-        let inputs = [(ends.input, input), (ends.lengths, Data::U32(&lengths)), (ends.pooled_at, Data::U32(&pooled_at))];
+        let rest = [(ends.lengths, &lengths), (ends.pooled_at, &pooled_at)];
+        let rest = rest.into_iter().filter_map(|(value, data)| Some((value?, Data::U32(data))));
+        let inputs: Vec<_> = [(ends.input, input)].into_iter().chain(rest).collect();
         pollster::block_on(tower.runner.run_and_read(&inputs, size, &values))
     };
     if names.iter().all(|n| n.starts_with("vision.")) {

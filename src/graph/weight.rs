@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::Format;
+use super::session::storage;
+use super::{Desc, Size, Value};
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
-use crate::graph::{Desc, Size, Value};
+use crate::gpu::{Format, Gpu};
 
 /// Rows of a weight that share a buffer.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ impl DeviceWeight {
         let most = ((limit / row_bytes) as usize).max(1);
         let piece = |first: usize| {
             let rows = most.min(padded - first);
-            Piece { buffer: crate::graph::session::storage(gpu, &desc.name, rows as u64 * row_bytes), first, rows }
+            Piece { buffer: storage(gpu, &desc.name, rows as u64 * row_bytes), first, rows }
         };
         Ok(Self { format, pieces: (0..padded).step_by(most).map(piece).collect(), width: desc.width })
     }

@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use crate::gpu::shader::{Part, part};
+use super::shader::{Part, part};
 
 /// How a weight matrix is stored. Arithmetic is f32 whatever the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

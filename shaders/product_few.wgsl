@@ -1,0 +1,81 @@
+// product_few — the tiled matrix product for few rows, 32 × 32 at a time: four times the workgroups of product_tile.
+//
+// The same contract, the same order of summation: a row comes out the same from either.
+//
+// A workgroup of 64 makes a 32 × 32 tile of y, an invocation 4 × 4 of it, in one matrix.
+
+const TILE_ROWS = 32u;    // of y, made by a workgroup
+const TILE_COLUMNS = 32u;
+const STEP = 8u;          // vec4 columns of k taken at a time
+
+var<workgroup> xs: array<array<array<vec4<f32>, 8>, 4>, STEP>; // [k][i][y]: row y + 8·i of the tile
+var<workgroup> ws: array<array<array<vec4<f32>, 8>, 4>, STEP>; // [k][c][x]: column 4·x + c; neighbours in neighbouring banks
+
+/// Four rows of x, 8 apart; rows and columns beyond the last repeat it.
+fn fetch_x(row: u32, k: u32) -> mat4x4<f32> {
+    let last = dims.rows - 1u;
+    let k4 = min(k, dims.k / 4u - 1u);
+    return mat4x4(input4(min(row, last), k4), input4(min(row + 8u, last), k4), input4(min(row + 16u, last), k4), input4(min(row + 24u, last), k4));
+}
+
+/// Four columns' weights, 8 apart; zeros beyond the last k.
+fn fetch_w(col: u32, k: u32) -> mat4x4<f32> {
+    let last = dims.n - 1u;
+    if k >= dims.k / 4u { return mat4x4<f32>(); }
+    return mat4x4(weight4(min(col, last), k, dims.k), weight4(min(col + 8u, last), k, dims.k), weight4(min(col + 16u, last), k, dims.k), weight4(min(col + 24u, last), k, dims.k));
+}
+
+/// y[r] + Σ w[c] · x[r][c]: four rows by four columns by four of k.
+fn multiply_add(y: mat4x4<f32>, w: mat4x4<f32>, x: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4(
+        y[0] + w[0] * x[0].x + w[1] * x[0].y + w[2] * x[0].z + w[3] * x[0].w,
+        y[1] + w[0] * x[1].x + w[1] * x[1].y + w[2] * x[1].z + w[3] * x[1].w,
+        y[2] + w[0] * x[2].x + w[1] * x[2].y + w[2] * x[2].z + w[3] * x[2].w,
+        y[3] + w[0] * x[3].x + w[1] * x[3].y + w[2] * x[3].z + w[3] * x[3].w,
+    );
+}
+
+@compute @workgroup_size(8, 8)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) at: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let row0 = (group.y + dims.group) * TILE_ROWS;
+    let col0 = group.x * TILE_COLUMNS;
+    let s = lane % STEP; // fetches vec4 s of every 8th row and column from t
+    let t = lane / STEP;
+
+    var y: mat4x4<f32>; // rows at.y + 8·{0 1 2 3} of the tile, columns 4·at.x …
+    var x = fetch_x(row0 + t, s);
+    var w = fetch_w(col0 + t, s);
+    for (var k = STEP; ; k += STEP) {
+        xs[s][0][t] = x[0];
+        xs[s][1][t] = x[1];
+        xs[s][2][t] = x[2];
+        xs[s][3][t] = x[3];
+        ws[s][t % 4u][t / 4u] = w[0];
+        ws[s][t % 4u][t / 4u + 2u] = w[1];
+        ws[s][t % 4u][t / 4u + 4u] = w[2];
+        ws[s][t % 4u][t / 4u + 6u] = w[3];
+        workgroupBarrier();
+        let more = k < dims.k / 4u;
+        if more { // on their way while the tile at hand is multiplied
+            x = fetch_x(row0 + t, k + s);
+            w = fetch_w(col0 + t, k + s);
+        }
+        for (var i = 0u; i < STEP; i += 2u) {
+            let x0 = mat4x4(xs[i][0][at.y], xs[i][1][at.y], xs[i][2][at.y], xs[i][3][at.y]);
+            let w0 = transpose(mat4x4(ws[i][0][at.x], ws[i][1][at.x], ws[i][2][at.x], ws[i][3][at.x]));
+            let x1 = mat4x4(xs[i + 1u][0][at.y], xs[i + 1u][1][at.y], xs[i + 1u][2][at.y], xs[i + 1u][3][at.y]);
+            let w1 = transpose(mat4x4(ws[i + 1u][0][at.x], ws[i + 1u][1][at.x], ws[i + 1u][2][at.x], ws[i + 1u][3][at.x]));
+            y = multiply_add(y, w0, x0);
+            y = multiply_add(y, w1, x1);
+        }
+        if !more { break; }
+        workgroupBarrier();
+    }
+    let row = row0 + at.y;
+    let n4 = col0 / 4u + at.x;
+    if n4 >= dims.n / 4u { return; }
+    if row < dims.rows { store4(row, n4, y[0]); }
+    if row + 8u < dims.rows { store4(row + 8u, n4, y[1]); }
+    if row + 16u < dims.rows { store4(row + 16u, n4, y[2]); }
+    if row + 24u < dims.rows { store4(row + 24u, n4, y[3]); }
+}

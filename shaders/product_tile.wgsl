@@ -1,0 +1,97 @@
+// product_tile — the tiled matrix product for devices with workgroup memory of their own, 64 × 64 at a time.
+//
+// The op's own file declares
+//   input4(row, k4)       elements 4·k4 … 4·k4 + 3 of a row of x, row < dims.rows and k4 < dims.k / 4
+//   store4(row, n4, acc)  the epilogue: columns 4·n4 … 4·n4 + 3 of a row of y
+// and weight/*.wgsl declares weight4().
+//
+// A workgroup of 64 makes a 64 × 64 tile of y, an invocation 8 × 8 of it, in four matrices. Straight lines, no inner loops:
+// a loop that the driver unrolls still pays for naga's bound on it, and an index that varies for its check. Each element
+// sums over k in one fixed order, so that a row is the same whatever batch it travels in.
+
+const TILE_ROWS = 64u;    // of y, made by a workgroup
+const TILE_COLUMNS = 64u;
+const STEP = 4u;          // vec4 columns of k taken at a time
+
+var<workgroup> xs: array<array<array<vec4<f32>, 8>, 8>, STEP>;  // [k][i][y]: row y + 8·i of the tile
+var<workgroup> ws: array<array<array<vec4<f32>, 16>, 4>, STEP>; // [k][c][x]: column 4·x + c; neighbours in neighbouring banks
+
+/// Four rows of x, 16 apart; rows and columns beyond the last repeat it.
+fn fetch_x(row: u32, k: u32) -> mat4x4<f32> {
+    let last = dims.rows - 1u;
+    let k4 = min(k, dims.k / 4u - 1u);
+    return mat4x4(input4(min(row, last), k4), input4(min(row + 16u, last), k4), input4(min(row + 32u, last), k4), input4(min(row + 48u, last), k4));
+}
+
+/// Four columns' weights, 16 apart; zeros beyond the last k.
+fn fetch_w(col: u32, k: u32) -> mat4x4<f32> {
+    let last = dims.n - 1u;
+    if k >= dims.k / 4u { return mat4x4<f32>(); }
+    return mat4x4(weight4(min(col, last), k, dims.k), weight4(min(col + 16u, last), k, dims.k), weight4(min(col + 32u, last), k, dims.k), weight4(min(col + 48u, last), k, dims.k));
+}
+
+/// y[r] + Σ w[c] · x[r][c]: four rows by four columns by four of k.
+fn multiply_add(y: mat4x4<f32>, w: mat4x4<f32>, x: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4(
+        y[0] + w[0] * x[0].x + w[1] * x[0].y + w[2] * x[0].z + w[3] * x[0].w,
+        y[1] + w[0] * x[1].x + w[1] * x[1].y + w[2] * x[1].z + w[3] * x[1].w,
+        y[2] + w[0] * x[2].x + w[1] * x[2].y + w[2] * x[2].z + w[3] * x[2].w,
+        y[3] + w[0] * x[3].x + w[1] * x[3].y + w[2] * x[3].z + w[3] * x[3].w,
+    );
+}
+
+/// Four rows of y, 8 apart.
+fn store_rows(row: u32, col: u32, y: mat4x4<f32>) {
+    if col >= dims.n { return; }
+    if row < dims.rows { store4(row, col / 4u, y[0]); }
+    if row + 8u < dims.rows { store4(row + 8u, col / 4u, y[1]); }
+    if row + 16u < dims.rows { store4(row + 16u, col / 4u, y[2]); }
+    if row + 24u < dims.rows { store4(row + 24u, col / 4u, y[3]); }
+}
+
+@compute @workgroup_size(8, 8)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) at: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let row0 = (group.y + dims.group) * TILE_ROWS;
+    let col0 = group.x * TILE_COLUMNS;
+    let s = lane % STEP; // fetches vec4 s of every 16th row and column from t
+    let t = lane / STEP;
+
+    var y00: mat4x4<f32>; // rows at.y + 8·{0 1 2 3} of the tile, columns 4·at.x …
+    var y01: mat4x4<f32>; //                                      columns 32 + 4·at.x …
+    var y10: mat4x4<f32>; // rows at.y + 8·{4 5 6 7}
+    var y11: mat4x4<f32>;
+    var x = fetch_x(row0 + t, s);
+    var w = fetch_w(col0 + t, s);
+    for (var k = STEP; ; k += STEP) {
+        xs[s][t / 8u][t % 8u] = x[0];
+        xs[s][t / 8u + 2u][t % 8u] = x[1];
+        xs[s][t / 8u + 4u][t % 8u] = x[2];
+        xs[s][t / 8u + 6u][t % 8u] = x[3];
+        ws[s][t % 4u][t / 4u] = w[0];
+        ws[s][t % 4u][t / 4u + 4u] = w[1];
+        ws[s][t % 4u][t / 4u + 8u] = w[2];
+        ws[s][t % 4u][t / 4u + 12u] = w[3];
+        workgroupBarrier();
+        let more = k < dims.k / 4u;
+        if more { // on their way while the tile at hand is multiplied
+            x = fetch_x(row0 + t, k + s);
+            w = fetch_w(col0 + t, k + s);
+        }
+        for (var i = 0u; i < STEP; i += 1u) {
+            let x0 = mat4x4(xs[i][0][at.y], xs[i][1][at.y], xs[i][2][at.y], xs[i][3][at.y]);
+            let x1 = mat4x4(xs[i][4][at.y], xs[i][5][at.y], xs[i][6][at.y], xs[i][7][at.y]);
+            let w0 = transpose(mat4x4(ws[i][0][at.x], ws[i][1][at.x], ws[i][2][at.x], ws[i][3][at.x]));
+            let w1 = transpose(mat4x4(ws[i][0][at.x + 8u], ws[i][1][at.x + 8u], ws[i][2][at.x + 8u], ws[i][3][at.x + 8u]));
+            y00 = multiply_add(y00, w0, x0);
+            y01 = multiply_add(y01, w1, x0);
+            y10 = multiply_add(y10, w0, x1);
+            y11 = multiply_add(y11, w1, x1);
+        }
+        if !more { break; }
+        workgroupBarrier();
+    }
+    store_rows(row0 + at.y, col0 + 4u * at.x, y00);
+    store_rows(row0 + at.y, col0 + 32u + 4u * at.x, y01);
+    store_rows(row0 + at.y + 32u, col0 + 4u * at.x, y10);
+    store_rows(row0 + at.y + 32u, col0 + 32u + 4u * at.x, y11);
+}

@@ -1,0 +1,91 @@
+//! Where a run's time goes.
+
+use super::{Data, Graph, Session, Size, Value};
+use crate::error::{Error, Result};
+
+/// The time of one node of a run.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    pub op: &'static str,
+    /// The name of what it makes.
+    pub value: String,
+    pub ms: f64,
+    /// Floating-point operations.
+    pub flops: u64,
+    /// Bytes that it reads and writes, each once: weights at four bytes an element.
+    pub bytes: u64,
+}
+
+impl Timing {
+    pub(crate) fn of(graph: &Graph, node: usize, size: Size, ms: f64) -> Self {
+        let node = &graph.nodes[node];
+        let flops = graph.with_call(node, size, |_| None, |call| node.op.flops(call));
+        let bytes = node.inputs.iter().chain(&node.outputs).map(|v| graph.desc(*v).bytes(size)).sum();
+        Self { op: node.op.name(), value: graph.desc(node.outputs[0]).name.clone(), ms, flops, bytes }
+    }
+}
+
+impl Session {
+    /// The time of each node of a run, from the device's timestamps around each dispatch.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the device has none; else as [`Session::submit`].
+    pub async fn profile(&self, inputs: &[(Value, Data<'_>)], size: Size) -> Result<Vec<Timing>> {
+        if !self.gpu.caps.timestamps {
+            return Err(Error::Device(format!("`{}` has no timestamps to measure with", self.gpu.info.name)));
+        }
+        super::session::check_run(&self.graph, inputs, size, self.capacity())?;
+        let (read, refusals) = self.gpu.scoped(|| self.timed(inputs, size));
+        self.gpu.wake();
+        refusals.check(&self.gpu, "a timed run").await?;
+        let (nodes, reads) = read?;
+        let mut ticks = Vec::new();
+        for read in reads {
+            ticks.extend(read.words().await?);
+        }
+        let period = self.gpu.queue.get_timestamp_period() as f64; // ns
+        let mut ms = vec![0.0; self.graph.nodes.len()];
+        for (node, t) in nodes.iter().zip(ticks.chunks_exact(2)) {
+            ms[*node] += t[1].saturating_sub(t[0]) as f64 * period / 1e6;
+        }
+        Ok((0..ms.len()).map(|node| Timing::of(&self.graph, node, size, ms[node])).collect())
+    }
+
+    /// Submits a run whose every dispatch has a pass of its own, between two timestamps: the node of each, and its ticks.
+    fn timed(&self, inputs: &[(Value, Data<'_>)], size: Size) -> Result<(Vec<usize>, Vec<super::pending::ReadBack>)> {
+        let record = self.record(size)?;
+        let mut encoder = self.encoder();
+        inputs.iter().for_each(|(value, data)| self.write(&mut encoder, *value, *data, size));
+        let mut reads = Vec::new();
+        let all: Vec<usize> = (0..record.dispatches.len()).collect();
+        for part in all.chunks(wgpu::QUERY_SET_MAX_QUERIES as usize / 2) {
+            let count = 2 * part.len() as u32;
+            let descriptor = wgpu::QuerySetDescriptor { label: Some("times"), ty: wgpu::QueryType::Timestamp, count };
+            let times = self.gpu.device.create_query_set(&descriptor);
+            for (i, &at) in part.iter().enumerate() {
+                let (first, second) = (2 * i as u32, 2 * i as u32 + 1);
+                let writes = wgpu::ComputePassTimestampWrites {
+                    query_set: &times,
+                    beginning_of_pass_write_index: Some(first),
+                    end_of_pass_write_index: Some(second),
+                };
+                let mut pass =
+                    encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("timed"), timestamp_writes: Some(writes) });
+                record.dispatch(at, &mut pass);
+                drop(pass);
+                self.gpu.queue.submit([std::mem::replace(&mut encoder, self.encoder()).finish()]);
+            }
+            let buffer = |usage| {
+                let size = 8 * count as u64;
+                self.gpu.device.create_buffer(&wgpu::BufferDescriptor { label: Some("times"), size, usage, mapped_at_creation: false })
+            };
+            let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
+            let read = buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
+            encoder.resolve_query_set(&times, 0..count, &resolved, 0);
+            encoder.copy_buffer_to_buffer(&resolved, 0, &read, 0, 8 * count as u64);
+            self.gpu.queue.submit([std::mem::replace(&mut encoder, self.encoder()).finish()]);
+            reads.push(super::pending::ReadBack::new(&self.gpu, read, Default::default(), (0, 0, 1)));
+        }
+        Ok((record.dispatches.iter().map(|d| d.node).collect(), reads))
+    }
+}

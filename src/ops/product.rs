@@ -1,0 +1,38 @@
+//! The matrix product behind linear, patch_embed and scores: which of its kernels a device takes.
+
+use crate::gpu::shader::{Part, part};
+use crate::gpu::{Caps, Product};
+use crate::graph::kernel::Kernel;
+use crate::graph::{Call, Op};
+
+const PARTS: [Part; 4] =
+    [part!("product_tile.wgsl"), part!("product_few.wgsl"), part!("product_direct.wgsl"), part!("product_subgroup.wgsl")];
+/// Rows and columns of the tile that a workgroup makes.
+const TILES: [[u32; 2]; 4] = [tile(PARTS[0]), tile(PARTS[1]), tile(PARTS[2]), tile(PARTS[3])];
+
+const fn tile(part: Part) -> [u32; 2] {
+    [part.constant("TILE_ROWS"), part.constant("TILE_COLUMNS")]
+}
+
+/// Workgroups that keep a GPU busy with large tiles: four waves on each of 60 compute units. Two to one either way costs little.
+const BUSY: u32 = 256;
+
+/// Workgroups over `[rows, n]`.
+fn groups(product: Product, rows: u32, n: u32) -> [u32; 2] {
+    let [tile_rows, tile_columns] = TILES[product as usize];
+    [n.div_ceil(tile_columns), rows.div_ceil(tile_rows)]
+}
+
+/// The product with `own`'s input and epilogue, cut by rows. Every kernel of a device class sums in the same order, so that a
+/// row is the same in whatever batch.
+pub(super) fn kernel(op: &dyn Op, call: &Call, caps: &Caps, own: Part) -> Kernel {
+    let (rows, n) = (call.rows() as u32, call.output().stride() as u32);
+    let product = caps.product.unwrap_or(match caps {
+        Caps { software: true, subgroups: true, .. } => Product::Subgroup,
+        Caps { software: true, .. } => Product::Direct,
+        _ if groups(Product::Tile, rows, n).iter().product::<u32>() >= BUSY => Product::Tile,
+        _ => Product::Few,
+    });
+    let [x, y] = groups(product, rows, n);
+    Kernel::new(op, call, &[PARTS[product as usize], own], ([x, y, 1], 1))
+}
