@@ -154,7 +154,11 @@ fn one_bad_picture_leaves_the_others_written() {
     assert_eq!(read_npy(&std::fs::read(&out).unwrap()).0, "(2, 96,)");
     let lines: Vec<&str> = said.err.lines().filter(|l| l.starts_with("clip-wgpu: ")).collect();
     assert_eq!(lines.len(), 3, "{}", said.err);
-    assert!(lines[0].ends_with("text.png: expected a picture (PNG, JPEG, WebP, GIF, BMP or TIFF), found something else"), "{}", lines[0]);
+    assert!(
+        lines[0].ends_with("text.png: expected a picture (PNG, JPEG, WebP, GIF, BMP, TIFF or ICO), found something else"),
+        "{}",
+        lines[0]
+    );
     assert!(lines[1].starts_with("clip-wgpu: nowhere.png: No such file"), "{}", lines[1]);
     assert!(lines[2].ends_with("zero.jpg: expected a picture, found an empty file"), "{}", lines[2]);
     let said = run(&["classify", "-q", "-m", "pico", SAMPLES[0].0, text(&bad), "-l", "blue square", "-l", "red ring", "--json"]);

@@ -50,7 +50,7 @@ fn png_header(width: u32, height: u32) -> Vec<u8> {
 fn bad_pictures_say_what_was_found() {
     let message = |bytes: &[u8]| Image::decode(bytes).unwrap_err().to_string();
     assert_eq!(message(b""), "expected a picture, found an empty file");
-    assert_eq!(message(b"this is a text file"), "expected a picture (PNG, JPEG, WebP, GIF, BMP or TIFF), found something else");
+    assert_eq!(message(b"this is a text file"), "expected a picture (PNG, JPEG, WebP, GIF, BMP, TIFF or ICO), found something else");
     assert_eq!(message(&png_header(60_000, 60_000)), "expected at most 256 megapixels, found 60000 × 60000");
     assert!(message(&png_header(64, 64)).starts_with("a damaged picture: "), "{}", message(&png_header(64, 64)));
 }

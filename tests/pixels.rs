@@ -23,7 +23,7 @@ fn recipe(name: &str) -> Preprocess {
         "filled" => (40, ResizeMode::Longest, Filter::Bilinear, 99),
         other => panic!("no recipe {other}"),
     };
-    Preprocess { mode, filter, fill, ..Preprocess::openai(size) }
+    Preprocess { mode, filter, fill: [fill; 3], ..Preprocess::openai(size) }
 }
 
 /// Greatest and mean difference of 8-bit levels, and how many differ.
@@ -121,7 +121,7 @@ fn recipes_are_read_as_they_are_written() {
     let want = Preprocess {
         mode: ResizeMode::Longest,
         filter: Filter::Bilinear,
-        fill: 7,
+        fill: [7; 3],
         mean: [0.0; 3],
         std: [1.0; 3],
         ..Preprocess::openai(64)

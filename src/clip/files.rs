@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::Config;
+use super::folder::Folder;
 use super::registry::{self, Architecture, Pretrained};
 use crate::error::{Error, Result};
 use crate::input::{Preprocess, Tokenizer};
 use crate::ops::Act;
 use crate::weights::checkpoint::Checkpoint;
-use crate::weights::source::{FileSource, Source};
+use crate::weights::source::Source;
 
 /// The name of the model in the box.
 pub const PICO: &str = "pico";
@@ -47,8 +48,7 @@ impl ModelFiles {
     pub async fn find_in(name: &str, hub: &crate::hub::Hub) -> Result<Self> {
         match named(name)? {
             Named::Repo(repo) => {
-                let folder = hub.model(&repo)?;
-                let mut files = Self::of_weights(&folder, &weights_of(&folder)?, None).await?;
+                let mut files = Self::of_folder(Folder::open(&hub.model(&repo)?)?).await?;
                 if let Some(known) = registry::of_repo(&repo) {
                     files.notes = known.correct(&mut files.config, &mut files.preprocess);
                 }
@@ -69,45 +69,71 @@ impl ModelFiles {
 
     async fn of_named(named: Named) -> Result<Self> {
         match named {
-            Named::Pico => pico().await,
-            Named::Folder(folder) => Self::of_weights(&folder, &weights_of(&folder)?, None).await,
-            Named::File(path, architecture) => {
-                let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
-                Self::of_weights(&folder, &[path], architecture).await
+            Named::Pico => Self::of_folder(pico()?).await,
+            #[cfg(not(target_arch = "wasm32"))]
+            Named::Folder(path) => {
+                let mut folder = Folder::open(&path)?;
+                match weights_of(&folder).await? {
+                    Some(weights) => Self::of_weights(&mut folder, &weights, None).await,
+                    None => fail(&folder.name, &nearby(&path, &folder)),
+                }
             }
+            #[cfg(not(target_arch = "wasm32"))]
+            Named::File(path, architecture) => {
+                let mut folder = Folder::open(path.parent().unwrap_or(Path::new("")))?;
+                let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+                Self::of_weights(&mut folder, &[name], architecture).await
+            }
+            #[cfg(target_arch = "wasm32")]
+            Named::Folder(path) | Named::File(path, _) => fail(&path.display().to_string(), "there are no folders here"),
             Named::Repo(repo) => fail(&repo, "this program was built without the Hub (Cargo feature `hub`)"),
         }
     }
 
-    /// The model of these files of a folder: the names of their tensors tell whose they are.
-    async fn of_weights(folder: &Path, weights: &[PathBuf], architecture: Option<&Architecture>) -> Result<Self> {
-        let files = weights.iter().map(|path| Ok(Box::new(FileSource::open(path)?) as Box<dyn Source>)).collect::<Result<_>>()?;
+    /// The model of these files, which may come from anywhere.
+    ///
+    /// # Errors
+    /// [`Error::Model`] where they are none's; [`Error::Config`], [`Error::Weights`] and [`Error::Io`] for what is in them.
+    pub async fn of_folder(mut folder: Folder) -> Result<Self> {
+        match weights_of(&folder).await? {
+            Some(weights) => Self::of_weights(&mut folder, &weights, None).await,
+            None => fail(&folder.name, EXPECTED),
+        }
+    }
+
+    /// The model of these weight files of a folder: the names of their tensors tell whose they are.
+    async fn of_weights(folder: &mut Folder, weights: &[String], architecture: Option<&Architecture>) -> Result<Self> {
+        let mut files = Vec::new();
+        for name in weights {
+            let Some(file) = folder.take(name) else { return fail(&folder.name, &format!("expected a file {name}, found none")) };
+            files.push(file);
+        }
         let checkpoint = Checkpoint::open(files).await?;
         let is_of = |prefix: &str| checkpoint.tensors.keys().any(|name| name.starts_with(prefix));
         match is_of("text_model.") || is_of("vision_model.") {
-            true => Self::hugging_face(folder, checkpoint),
+            true => Self::hugging_face(folder, checkpoint).await,
             false => Self::open_clip(folder, checkpoint, architecture).await,
         }
     }
 
-    fn hugging_face(folder: &Path, checkpoint: Checkpoint) -> Result<Self> {
-        let (json, file) = read(&folder.join("config.json"))?;
+    async fn hugging_face(folder: &Folder, checkpoint: Checkpoint) -> Result<Self> {
+        let (json, file) = folder.expect_text("config.json").await?;
         let mut config = Config::from_hf(&json, &file)?;
         let size = config.vision.as_ref().map(|v| v.size);
-        let preprocess = match read_if_there(&folder.join("preprocessor_config.json"))? {
-            Some((json, file)) => expect_size(Preprocess::from_hf(&json, &file)?, size, &file)?,
+        let preprocess = match preprocess_of(folder).await? {
+            Some((recipe, file)) => expect_size(recipe, size, &file)?,
             None if config.sigmoid => Preprocess::siglip(size.unwrap_or(224)),
             None => Preprocess::openai(size.unwrap_or(224)),
         };
-        let tokenizer = tokenizer(folder)?;
+        let tokenizer = tokenizer(folder).await?;
         let tokenizer = if config.sigmoid { tokenizer.for_siglip() } else { tokenizer };
         config.pad_with(tokenizer.pad);
-        Ok(Self { name: folder.display().to_string(), config, preprocess, tokenizer, checkpoint, notes: Vec::new() })
+        Ok(Self { name: folder.name.clone(), config, preprocess, tokenizer, checkpoint, notes: Vec::new() })
     }
 
-    async fn open_clip(folder: &Path, checkpoint: Checkpoint, architecture: Option<&Architecture>) -> Result<Self> {
-        let name = folder.display().to_string();
-        let (json, file) = match (architecture, read_if_there(&folder.join("open_clip_config.json"))?) {
+    async fn open_clip(folder: &Folder, checkpoint: Checkpoint, architecture: Option<&Architecture>) -> Result<Self> {
+        let name = folder.name.clone();
+        let (json, file) = match (architecture, folder.text("open_clip_config.json").await?) {
             (Some(architecture), _) => (json!({"model_cfg": architecture.config}).to_string(), "open_clip's table".to_string()),
             (None, Some(read)) => read,
             (None, None) if checkpoint.is_script().await? => {
@@ -132,11 +158,11 @@ impl ModelFiles {
             None => Preprocess::openai(size),
         };
         let text = &value["model_cfg"]["text_cfg"];
-        if let Some(wanted) = text.get("hf_tokenizer_name").filter(|v| !v.is_null() && !folder.join("tokenizer.json").is_file()) {
+        if let Some(wanted) = text.get("hf_tokenizer_name").filter(|v| !v.is_null() && !folder.has("tokenizer.json")) {
             let message = format!("`text_cfg.hf_tokenizer_name` is {wanted}: expected its tokenizer.json in {name}, found none");
             return Err(Error::Config { file, message });
         }
-        let tokenizer = tokenizer(folder)?.for_open_clip(text, &file)?;
+        let tokenizer = tokenizer(folder).await?.for_open_clip(text, &file)?;
         config.pad_with(tokenizer.pad);
         Ok(Self { name, config, preprocess, tokenizer, checkpoint, notes: Vec::new() })
     }
@@ -214,7 +240,7 @@ fn fail<T>(name: &str, message: &str) -> Result<T> {
 }
 
 /// How the names of weight files end.
-const WEIGHTS: [&str; 4] = ["safetensors", "pt", "pth", "bin"];
+pub(super) const WEIGHTS: [&str; 4] = ["safetensors", "pt", "pth", "bin"];
 
 /// The weight files of a folder, and the configuration that goes with them: safetensors before pickles, and open_clip's before
 /// Hugging Face's, whose place timm's repositories use for an image tower alone.
@@ -227,7 +253,11 @@ const PAIRS: [(&str, &str); 5] = [
 ];
 
 /// What else is read where it is there.
-const BESIDE: [&str; 3] = ["preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"];
+const BESIDE: [&str; 6] =
+    ["preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"];
+
+const EXPECTED: &str = "expected config.json with model.safetensors or pytorch_model.bin, or open_clip_config.json with \
+     open_clip_model.safetensors or open_clip_pytorch_model.bin";
 
 /// Which of a repository's files the model needs, or `None` where it has no weights that are read.
 pub fn wanted_files(names: &[String]) -> Option<Vec<String>> {
@@ -239,35 +269,91 @@ pub fn wanted_files(names: &[String]) -> Option<Vec<String>> {
     Some(whole.chain(shards).collect())
 }
 
-fn weights_of(folder: &Path) -> Result<Vec<PathBuf>> {
-    let has = |name: &str| folder.join(name).is_file();
-    match PAIRS.iter().find(|(config, weights)| has(config) && has(weights)) {
-        Some((_, weights)) if weights.ends_with(".index.json") => shards(folder),
-        Some((_, weights)) => Ok(vec![folder.join(weights)]),
-        None => fail(
-            &folder.display().to_string(),
-            "expected config.json with model.safetensors or pytorch_model.bin, or open_clip_config.json with open_clip_model.safetensors or open_clip_pytorch_model.bin",
+/// The weight files of a folder, where it has them with their configuration.
+async fn weights_of(folder: &Folder) -> Result<Option<Vec<String>>> {
+    match PAIRS.iter().find(|(config, weights)| folder.has(config) && folder.has(weights)) {
+        Some((_, index)) if index.ends_with(".index.json") => shards(folder, index).await.map(Some),
+        Some((_, weights)) => Ok(Some(vec![weights.to_string()])),
+        None => Ok(None),
+    }
+}
+
+/// What a folder without a model has instead, and what to do about it.
+#[cfg(not(target_arch = "wasm32"))]
+fn nearby(path: &Path, folder: &Folder) -> String {
+    let take = |what: &str, there: PathBuf| format!("{what}: take -m {}", there.display());
+    if path.join("snapshots").is_dir() {
+        let commit = std::fs::read_to_string(path.join("refs/main")).unwrap_or_default();
+        let first = || std::fs::read_dir(path.join("snapshots")).ok()?.flatten().next().map(|e| e.path());
+        let there = Some(path.join("snapshots").join(commit.trim())).filter(|p| !commit.is_empty() && p.is_dir()).or_else(first);
+        return match there {
+            Some(there) => take("is the root of a model in the Hub's cache", there),
+            None => "is the root of a model in the Hub's cache that has no snapshot: pull it again".into(),
+        };
+    }
+    let inside = || {
+        std::fs::read_dir(path)
+            .ok()?
+            .flatten()
+            .map(|e| e.path())
+            .find(|p| p.is_dir() && PAIRS.iter().any(|(c, w)| p.join(c).is_file() && p.join(w).is_file()))
+    };
+    if let Some(there) = inside() {
+        let what =
+            if folder.has("modules.json") { "is a sentence-transformers folder, with CLIP inside" } else { "has no model, but one inside" };
+        return take(what, there);
+    }
+    let weights: Vec<&str> = folder.names().filter(|n| WEIGHTS.iter().any(|w| n.ends_with(&format!(".{w}")))).collect();
+    let configs: Vec<&str> = ["config.json", "open_clip_config.json"].into_iter().filter(|n| folder.has(n)).collect();
+    match (&weights[..], &configs[..]) {
+        ([], []) => format!("{EXPECTED}; found neither weights nor a configuration"),
+        ([], found) => format!("{EXPECTED}; found {} without weights: is the download complete?", found.join(" and ")),
+        ([first, ..], []) => format!(
+            "{EXPECTED}; found {} without a configuration: fetch it beside the weights, or name open_clip's architecture before the file \
+             (-m ViT-B-32/{})",
+            weights.join(", "),
+            path.join(first).display()
         ),
+        ([first, ..], found) => {
+            let what = format!("{EXPECTED}; found {} with {}", found.join(" and "), weights.join(", "));
+            take(&format!("{what}, under a name that says which variant it is"), path.join(first))
+        }
+    }
+}
+
+/// The recipe of `preprocessor_config.json`, or of `processor_config.json`, where later versions of transformers keep it.
+async fn preprocess_of(folder: &Folder) -> Result<Option<(Preprocess, String)>> {
+    let own = match folder.text("preprocessor_config.json").await? {
+        Some((json, file)) => Some((Preprocess::from_hf(&json, &file)?, file)),
+        None => None,
+    };
+    let Some((json, file)) = folder.text("processor_config.json").await? else { return Ok(own) };
+    let value: Value =
+        serde_json::from_str(&json).map_err(|e| Error::Config { file: file.clone(), message: format!("is no JSON: {e}") })?;
+    let Some(recipe) = value.get("image_processor") else { return Ok(own) };
+    let recipe = Preprocess::from_hf(&recipe.to_string(), &file)?;
+    match own {
+        Some((other, beside)) if other != recipe => {
+            Err(Error::Config { file, message: format!("says another recipe than {beside}: take the wrong one away") })
+        }
+        _ => Ok(Some((recipe, file))),
     }
 }
 
 /// The folder's tokenizer, or CLIP's own where it has none.
-fn tokenizer(folder: &Path) -> Result<Tokenizer> {
-    let Some((json, file)) = read_if_there(&folder.join("tokenizer.json"))? else { return Ok(Tokenizer::clip()) };
-    let tokenizer = Tokenizer::from_json(json.as_bytes(), &file)?;
-    match read_if_there(&folder.join("tokenizer_config.json"))? {
+async fn tokenizer(folder: &Folder) -> Result<Tokenizer> {
+    let fail = |message: &str| fail(&folder.name, message);
+    let tokenizer = match (folder.text("tokenizer.json").await?, folder.text("vocab.json").await?, folder.text("merges.txt").await?) {
+        (Some((json, file)), ..) => Tokenizer::from_json(json.as_bytes(), &file)?,
+        (None, Some(vocabulary), Some(merges)) => Tokenizer::from_vocabulary(vocabulary, merges)?,
+        (None, Some(_), None) => return fail("expected merges.txt beside vocab.json, or tokenizer.json; found neither"),
+        (None, None, Some(_)) => return fail("expected vocab.json beside merges.txt, or tokenizer.json; found neither"),
+        (None, None, None) => return Ok(Tokenizer::clip()),
+    };
+    match folder.text("tokenizer_config.json").await? {
         Some((json, file)) => tokenizer.with_config(&json, &file),
         None => Ok(tokenizer),
     }
-}
-
-/// A file's text, and its name for errors.
-fn read(path: &Path) -> Result<(String, String)> {
-    Ok((std::fs::read_to_string(path).map_err(Error::io(path))?, path.display().to_string()))
-}
-
-fn read_if_there(path: &Path) -> Result<Option<(String, String)>> {
-    if path.is_file() { read(path).map(Some) } else { Ok(None) }
 }
 
 fn expect_size(preprocess: Preprocess, size: Option<usize>, file: &str) -> Result<Preprocess> {
@@ -279,40 +365,34 @@ fn expect_size(preprocess: Preprocess, size: Option<usize>, file: &str) -> Resul
         _ => Ok(preprocess),
     }
 }
-/// The files that `model.safetensors.index.json` names.
-fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
-    let (text, file) = read(&folder.join("model.safetensors.index.json"))?;
+/// The files that an index names.
+async fn shards(folder: &Folder, index: &str) -> Result<Vec<String>> {
+    let (text, file) = folder.expect_text(index).await?;
     let fail = |message: String| Error::Config { file: file.clone(), message };
     let index: Value = serde_json::from_str(&text).map_err(|e| fail(format!("is no JSON: {e}")))?;
     let map = index.get("weight_map").and_then(Value::as_object).ok_or_else(|| fail("expected an object `weight_map`".into()))?;
     let names: BTreeSet<&str> = map.values().filter_map(Value::as_str).collect();
     match names.iter().find(|n| n.contains(['/', '\\'])) {
         Some(name) => Err(fail(format!("expected file names, found `{name}`"))),
-        None => Ok(names.iter().map(|n| folder.join(n)).collect()),
+        None => Ok(names.into_iter().map(str::to_string).collect()),
     }
 }
 
 #[cfg(feature = "pico")]
-async fn pico() -> Result<ModelFiles> {
+fn pico() -> Result<Folder> {
     use crate::weights::source::StaticSource;
-    macro_rules! asset {
-        ($file:literal) => {
-            include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/pico/", $file))
+    macro_rules! assets {
+        ($($file:literal),*) => {
+            [$(($file.to_string(), Box::new(StaticSource {
+                name: concat!("pico/", $file).into(),
+                bytes: include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/pico/", $file)),
+            }) as Box<dyn Source>)),*]
         };
     }
-    let weights = StaticSource { name: "pico/model.safetensors".into(), bytes: asset!("model.safetensors") };
-    let text = |bytes: &'static [u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ok(ModelFiles {
-        name: PICO.into(),
-        config: Config::from_hf(&text(asset!("config.json")), "pico/config.json")?,
-        preprocess: Preprocess::from_hf(&text(asset!("preprocessor_config.json")), "pico/preprocessor_config.json")?,
-        tokenizer: Tokenizer::from_json(asset!("tokenizer.json"), "pico/tokenizer.json")?,
-        checkpoint: Checkpoint::open(vec![Box::new(weights)]).await?,
-        notes: Vec::new(),
-    })
+    Ok(Folder::new(PICO, assets!("config.json", "preprocessor_config.json", "tokenizer.json", "model.safetensors")))
 }
 
 #[cfg(not(feature = "pico"))]
-async fn pico() -> Result<ModelFiles> {
+fn pico() -> Result<Folder> {
     fail(PICO, "this program was built without the model in the box (Cargo feature `pico`)")
 }

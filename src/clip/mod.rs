@@ -3,6 +3,7 @@
 mod block;
 pub mod config;
 mod files;
+mod folder;
 mod model;
 pub mod registry;
 mod text;
@@ -12,6 +13,7 @@ mod zero_shot;
 
 pub use config::Config;
 pub use files::{ModelFiles, PICO, repository, wanted_files};
+pub use folder::Folder;
 pub use model::{Clip, Embeddings, Options, TextInputs};
 pub use text::text;
 pub use tower::{Runner, Tower};

@@ -196,7 +196,8 @@ impl Clip {
 
     /// What the image tower reads of pictures: `[n, 3, size, size]`.
     pub fn pixels(&self, images: &[Image]) -> Vec<f32> {
-        let pixels: Vec<Vec<f32>> = images.par_iter().map(|image| self.preprocess.pixels(image)).collect();
+        let recipe = &self.preprocess; // not all of the model goes to other threads
+        let pixels: Vec<Vec<f32>> = images.par_iter().map(|image| recipe.pixels(image)).collect();
         pixels.concat()
     }
 

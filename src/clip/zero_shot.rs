@@ -121,13 +121,30 @@ impl Classifier {
     /// Scores of pictures, `[images, labels]`: on a GPU their embeddings stay there, and only the scores come back.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] for scores that are no numbers, unless [`Options`](crate::Options) leaves them; what the device says.
+    /// As [`Classifier::classify_pixels`].
     pub async fn classify(&self, clip: &Clip, images: &[Image], score: Score) -> Result<Vec<f32>> {
         let mut runs = Runs::default();
         for part in images.chunks(clip.vision()?.runner.capacity().batch) {
             runs.push(self.scorer.submit(clip, &clip.pixels(part)).await?).await?;
         }
-        let logits = Embeddings { rows: images.len(), width: self.labels.len(), data: runs.finish().await? };
+        self.finish(clip, runs, score).await
+    }
+
+    /// The same of preprocessed pictures: `pixels` is `[n, 3, size, size]`.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] for scores that are no numbers, unless [`Options`](crate::Options) leaves them; what the device says.
+    pub async fn classify_pixels(&self, clip: &Clip, pixels: &[f32], score: Score) -> Result<Vec<f32>> {
+        let mut runs = Runs::default();
+        for part in pixels.chunks(3 * clip.config.vision()?.size.pow(2) * clip.vision()?.runner.capacity().batch) {
+            runs.push(self.scorer.submit(clip, part).await?).await?;
+        }
+        self.finish(clip, runs, score).await
+    }
+
+    async fn finish(&self, clip: &Clip, runs: Runs, score: Score) -> Result<Vec<f32>> {
+        let (data, width) = (runs.finish().await?, self.labels.len());
+        let logits = Embeddings { rows: data.len() / width, width, data };
         match logits.non_finite() {
             rows if clip.refuses_non_finite() && !rows.is_empty() => Err(Error::NonFinite { what: "scores", rows }),
             _ => Ok(self.scored(logits.data, score)),

@@ -38,32 +38,32 @@ impl Image {
     /// # Errors
     /// [`Error::Image`] for bytes that are no picture, a damaged one, or one above [`MAX_PIXELS`].
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        if bytes.is_empty() {
-            return Err(Error::Image("expected a picture, found an empty file".into()));
-        }
-        let mut reader = ImageReader::new(Cursor::new(bytes));
-        reader.no_limits(); // our own, below, says what was found
-        let reader = reader.with_guessed_format().map_err(|e| Error::Image(format!("cannot be read: {e}")))?;
+        let (mut decoder, format) = decoder(bytes)?;
         let damaged = |e: image::ImageError| Error::Image(format!("a damaged picture: {e}"));
-        let Some(format) = reader.format() else {
-            return Err(Error::Image("expected a picture (PNG, JPEG, WebP, GIF, BMP or TIFF), found something else".into()));
-        };
-        let mut decoder = reader.into_decoder().map_err(|e| match e {
-            image::ImageError::Unsupported(_) => Error::Image(format!("{format:?} pictures of this kind are not supported: {e}")),
-            e => damaged(e),
-        })?;
-        let (width, height) = decoder.dimensions();
-        if width as u64 * height as u64 > MAX_PIXELS {
-            return Err(Error::Image(format!("expected at most {} megapixels, found {width} × {height}", MAX_PIXELS >> 20)));
-        }
         let mut limits = Limits::no_limits();
         limits.max_alloc = Some(16 * MAX_PIXELS);
         decoder.set_limits(limits).map_err(damaged)?;
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
         let mut picture = DynamicImage::from_decoder(decoder).map_err(damaged)?;
+        if format == image::ImageFormat::Jpeg && is_cut_short(bytes) {
+            return Err(Error::Image("a damaged picture: it is cut short: its data ends before the picture does".into()));
+        }
         picture.apply_orientation(orientation);
         let (width, height) = (picture.width() as usize, picture.height() as usize);
         Ok(Self { width, height, rgb: into_rgb8(picture) })
+    }
+
+    /// The format that the first bytes of a picture file say, where it is one that is read.
+    pub fn format(start: &[u8]) -> Option<image::ImageFormat> {
+        image::guess_format(start).ok().filter(image::ImageFormat::reading_enabled)
+    }
+
+    /// Width and height of a picture file, before it is turned upright.
+    ///
+    /// # Errors
+    /// As [`Image::decode`], as far as the header tells.
+    pub fn dimensions(bytes: &[u8]) -> Result<(u32, u32)> {
+        decoder(bytes).map(|(decoder, _)| decoder.dimensions())
     }
 
     /// A picture of `[height, width, 3]` bytes.
@@ -89,6 +89,70 @@ impl Image {
     pub fn rgb8(&self) -> &[u8] {
         &self.rgb
     }
+}
+
+/// The decoder of a picture file, within the limits that are promised.
+fn decoder(bytes: &[u8]) -> Result<(impl ImageDecoder, image::ImageFormat)> {
+    if bytes.is_empty() {
+        return Err(Error::Image("expected a picture, found an empty file".into()));
+    }
+    let mut reader = ImageReader::new(Cursor::new(bytes));
+    reader.no_limits(); // our own, below, says what was found
+    let reader = reader.with_guessed_format().map_err(|e| Error::Image(format!("cannot be read: {e}")))?;
+    let Some(format) = reader.format() else { return Err(Error::Image(what_else(bytes).into())) };
+    let decoder = reader.into_decoder().map_err(|e| match e {
+        image::ImageError::Unsupported(_) => Error::Image(format!("{format:?} pictures of this kind are not supported: {e}")),
+        e => Error::Image(format!("a damaged picture: {e}")),
+    })?;
+    let (width, height) = decoder.dimensions();
+    if width as u64 * height as u64 > MAX_PIXELS {
+        return Err(Error::Image(format!("expected at most {} megapixels, found {width} × {height}", MAX_PIXELS >> 20)));
+    }
+    if width == 0 || height == 0 {
+        return Err(Error::Image(format!("expected a picture with pixels, found {width} × {height}")));
+    }
+    Ok((decoder, format))
+}
+
+/// What a file is that is no picture that is read.
+fn what_else(bytes: &[u8]) -> &'static str {
+    match bytes.get(4..12) {
+        Some(kind) if kind.starts_with(b"ftypavi") => "an AVIF picture, which is not read: convert it to JPEG or PNG",
+        Some(kind) if kind.starts_with(b"ftyphe") || kind.starts_with(b"ftypmif1") => {
+            "a HEIC picture, which is not read: convert it to JPEG or PNG (phones can be set to save JPEG)"
+        }
+        _ if bytes.starts_with(b"\xff\x0a") || bytes.get(4..8) == Some(b"JXL ") => {
+            "a JPEG XL picture, which is not read: convert it to JPEG or PNG"
+        }
+        _ => "expected a picture (PNG, JPEG, WebP, GIF, BMP, TIFF or ICO), found something else",
+    }
+}
+
+/// Whether a JPEG's coded data stops before its last scan does: the decoder fills the rest with grey, where Pillow refuses
+/// (`image file is truncated`). A file that lacks no more than its end marker is whole.
+fn is_cut_short(bytes: &[u8]) -> bool {
+    use zune_jpeg::zune_core::bytestream::ZCursor;
+    use zune_jpeg::zune_core::options::DecoderOptions;
+    let strict = DecoderOptions::default().set_strict_mode(true).set_max_width(1 << 16).set_max_height(1 << 16);
+    !has_end(bytes) && zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(bytes), strict).decode().is_err()
+}
+
+/// Whether a JPEG's own end marker is there: one inside a segment is a thumbnail's.
+fn has_end(bytes: &[u8]) -> bool {
+    let mut at = 2;
+    while let Some(&[mark, kind]) = bytes.get(at..at + 2) {
+        match (mark, kind) {
+            (0xff, 0xd9) => return true,
+            (0xff, 0x00 | 0x01 | 0xd0..=0xd8) => at += 2, // coded data, and markers without a segment
+            (0xff, 0xff) => at += 1,
+            (0xff, _) => {
+                let Some(&[high, low]) = bytes.get(at + 2..at + 4) else { return false };
+                at += 2 + usize::from(u16::from_be_bytes([high, low]));
+            }
+            _ => at += 1, // coded data
+        }
+    }
+    false
 }
 
 fn into_rgb8(picture: DynamicImage) -> Vec<u8> {

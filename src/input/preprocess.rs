@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Image;
-use super::resize::resize;
+use super::resize::{Window, resize};
 use crate::error::{Error, Result};
 
 /// How a picture is brought to the tower's square.
@@ -36,7 +36,7 @@ pub struct Preprocess {
     pub mean: [f32; 3],
     pub std: [f32; 3],
     /// What `Longest` fills with, per channel, 0 to 255.
-    pub fill: u8,
+    pub fill: [u8; 3],
 }
 
 const OPENAI_MEAN: [f32; 3] = [0.48145466, 0.4578275, 0.40821073];
@@ -45,7 +45,7 @@ const OPENAI_STD: [f32; 3] = [0.26862954, 0.26130258, 0.27577711];
 impl Preprocess {
     /// OpenAI's recipe, which most checkpoints share.
     pub fn openai(size: usize) -> Self {
-        Self { size, resize: size, mode: ResizeMode::Shortest, filter: Filter::Bicubic, mean: OPENAI_MEAN, std: OPENAI_STD, fill: 0 }
+        Self { size, resize: size, mode: ResizeMode::Shortest, filter: Filter::Bicubic, mean: OPENAI_MEAN, std: OPENAI_STD, fill: [0; 3] }
     }
 
     /// SigLIP's recipe.
@@ -72,22 +72,30 @@ impl Preprocess {
         if let Some(scale) = config.get("rescale_factor").and_then(Value::as_f64).filter(|s| (s * 255.0 - 1.0).abs() > 1e-6) {
             return f.error("rescale_factor", "1/255", &scale.into());
         }
-        let crops = config.get("do_center_crop").is_none_or(|v| v.as_bool() != Some(false));
-        let (resize, square) = match config.get("size") {
+        // Only CLIP's processor crops, to 224 where nothing else is said (`CLIPImageProcessor.__init__`).
+        let kind = config.get("image_processor_type").or(config.get("feature_extractor_type")).and_then(Value::as_str).unwrap_or("");
+        let crops = config.get("do_center_crop").and_then(Value::as_bool).unwrap_or(!kind.starts_with("Siglip"));
+        let given = |key: &str| config.get(key).filter(|v| !v.is_null());
+        let number = |v: &Value, key: &str| v.get(key).and_then(Value::as_u64);
+        let (resize, square) = match given("size") {
             None => (224, false),
-            Some(v) => match (v.as_u64(), v.get("shortest_edge").and_then(Value::as_u64), v.get("height").and_then(Value::as_u64)) {
+            Some(v) => match (v.as_u64(), number(v, "shortest_edge"), number(v, "height")) {
                 (Some(n), ..) | (_, Some(n), _) => (n as usize, false),
-                (.., Some(n)) if v.get("width").and_then(Value::as_u64) == Some(n) => (n as usize, true),
+                (.., Some(n)) if number(v, "width") == Some(n) => (n as usize, true),
                 _ => return f.error("size", "a number, {shortest_edge} or equal {height, width}", v),
             },
         };
-        let size = match config.get("crop_size").filter(|_| crops && !square) {
+        let size = match given("crop_size").filter(|_| crops) {
+            None if crops && !square => 224,
             None => resize,
-            Some(v) => match v.as_u64().or_else(|| v.get("height").filter(|h| v.get("width") == Some(h)).and_then(Value::as_u64)) {
+            Some(v) => match v.as_u64().or_else(|| number(v, "height").filter(|h| number(v, "width") == Some(*h))) {
                 Some(n) => n as usize,
                 None => return f.error("crop_size", "a number or equal {height, width}", v),
             },
         };
+        if size == 0 || resize == 0 || size.max(resize) > 1 << 14 {
+            return f.error("size", "sides of 1 to 16384 pixels", given("size").unwrap_or(&Value::Null));
+        }
         let filter = match config.get("resample").map(|v| (v, v.as_u64())) {
             None | Some((_, Some(3))) => Filter::Bicubic,
             Some((_, Some(2))) => Filter::Bilinear,
@@ -104,7 +112,7 @@ impl Preprocess {
             filter,
             mean: f.channels("image_mean", OPENAI_MEAN)?,
             std: f.channels("image_std", OPENAI_STD)?,
-            fill: 0,
+            fill: [0; 3],
         })
     }
 
@@ -130,7 +138,15 @@ impl Preprocess {
             Some((_, Some("bilinear"))) => Filter::Bilinear,
             Some((v, _)) => return f.error("interpolation", "bicubic or bilinear", v),
         };
-        let fill = text("fill_color").and_then(Value::as_u64).unwrap_or(0) as u8;
+        let level = |v: &Value| v.as_u64().and_then(|n| u8::try_from(n).ok());
+        let fill = match text("fill_color") {
+            None => Some([0; 3]),
+            Some(Value::Array(all)) => all.iter().map(level).collect::<Option<Vec<u8>>>().and_then(|all| all.try_into().ok()),
+            Some(one) => level(one).map(|one| [one; 3]),
+        };
+        let Some(fill) = fill else {
+            return f.error("fill_color", "a number of 0 to 255, or three", text("fill_color").unwrap_or(&Value::Null));
+        };
         Ok(Self {
             size: image_size,
             resize: image_size,
@@ -166,27 +182,30 @@ impl Preprocess {
             }
         };
         let (w2, h2) = (scaled(w), scaled(h));
-        self.centre(&resize(image.rgb8(), (w, h), (w2, h2), self.filter), w2, h2)
-    }
-
-    /// The middle of a picture, filled where it is smaller. What is cut off at the left rounds halves to even, what is filled in
-    /// rounds down (torchvision's `center_crop`, which OpenAI, open_clip and transformers' default processor use).
-    fn centre(&self, rgb: &[u8], w: usize, h: usize) -> Vec<u8> {
-        let offset = |n: usize| match n.checked_sub(self.size) {
-            Some(more) => (more as f64 / 2.0).round_ties_even() as isize,
-            None => -(((self.size - n) / 2) as isize),
-        };
-        let (left, top) = (offset(w), offset(h));
-        let mut out = vec![self.fill; 3 * self.size * self.size];
-        for (y, line) in out.chunks_mut(3 * self.size).enumerate() {
-            for (x, pixel) in line.chunks_mut(3).enumerate() {
-                let (sx, sy) = (x as isize + left, y as isize + top);
-                if (0..w as isize).contains(&sx) && (0..h as isize).contains(&sy) {
-                    pixel.copy_from_slice(&rgb[3 * (sy as usize * w + sx as usize)..][..3]);
-                }
-            }
+        let ((left, columns), (top, rows)) = (self.middle(w2), self.middle(h2));
+        let window = Window { columns, rows };
+        let middle = resize(image.rgb8(), (w, h), (w2, h2), &window, self.filter);
+        if (window.columns.len(), window.rows.len()) == (self.size, self.size) {
+            return middle;
+        }
+        let mut out = self.fill.repeat(self.size * self.size);
+        for (y, line) in middle.chunks(3 * window.columns.len()).enumerate() {
+            out[3 * ((top + y) * self.size + left)..][..line.len()].copy_from_slice(line);
         }
         out
+    }
+
+    /// Of `n` pixels, those in the middle `size`, and how many are filled in before them. What is cut off rounds halves to even,
+    /// what is filled in rounds down (torchvision's `center_crop`, which OpenAI, open_clip and transformers' default processor
+    /// use).
+    fn middle(&self, n: usize) -> (usize, std::ops::Range<usize>) {
+        match n.checked_sub(self.size) {
+            Some(more) => {
+                let first = (more as f64 / 2.0).round_ties_even() as usize;
+                (0, first..first + self.size)
+            }
+            None => ((self.size - n) / 2, 0..n),
+        }
     }
 }
 

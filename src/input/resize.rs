@@ -1,5 +1,7 @@
 //! Pillow's resampling (`src/libImaging/Resample.c`), bit for bit: embeddings differ visibly where it is only near.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::Filter;
@@ -35,6 +37,11 @@ impl Filter {
     /// For each of `to` outputs, the first of `from` inputs that it is made of and their weights, which sum to 1. They widen as
     /// the picture shrinks: antialiased, as Pillow and torch's `interpolate(antialias=True)` do.
     pub(crate) fn weights(self, from: usize, to: usize) -> Vec<(usize, Vec<f64>)> {
+        self.weights_of(from, to, 0..to)
+    }
+
+    /// The same of some of the outputs alone.
+    fn weights_of(self, from: usize, to: usize, outputs: Range<usize>) -> Vec<(usize, Vec<f64>)> {
         let scale = from as f64 / to as f64;
         let stretch = scale.max(1.0);
         let support = self.support() * stretch;
@@ -46,15 +53,24 @@ impl Filter {
             let sum: f64 = weights.iter().sum();
             (first, weights.iter().map(|w| w / sum).collect())
         };
-        (0..to).map(of).collect()
+        outputs.map(of).collect()
     }
 
     /// The same in fixed point.
-    fn taps(self, from: usize, to: usize) -> Vec<Taps> {
+    fn taps(self, from: usize, to: usize, outputs: Range<usize>) -> Vec<Taps> {
+        if from == to {
+            return outputs.map(|first| Taps { first, weights: vec![1 << BITS] }).collect(); // Pillow leaves such a pass out
+        }
         let fixed = |w: &f64| (w * f64::from(1 << BITS) + 0.5f64.copysign(*w)) as i32;
-        let taps = self.weights(from, to).into_iter();
+        let taps = self.weights_of(from, to, outputs).into_iter();
         taps.map(|(first, weights)| Taps { first, weights: weights.iter().map(fixed).collect() }).collect()
     }
+}
+
+/// The inputs that some taps reach.
+fn reach(taps: &[Taps]) -> Range<usize> {
+    let first = taps.iter().map(|t| t.first).min().unwrap_or(0);
+    first..taps.iter().map(|t| t.first + t.weights.len()).max().unwrap_or(0)
 }
 
 /// A sum of weighted 8-bit values as one, rounded and held in range.
@@ -62,25 +78,34 @@ fn level(sum: i32) -> u8 {
     ((sum + (1 << (BITS - 1))) >> BITS).clamp(0, 255) as u8
 }
 
-/// `[h, w, 3]` resized to `[h2, w2, 3]`, in two passes that each round to 8 bits, so their order shows: the horizontal one
-/// first, but for pictures shrunk by more lines than twice the columns (h − h' > 2 · (w − w'), Pillow 13).
-pub fn resize(rgb: &[u8], (w, h): (usize, usize), (w2, h2): (usize, usize), filter: Filter) -> Vec<u8> {
-    if h > h2 && (h - h2) as i64 > 2 * (w as i64 - w2 as i64) {
-        return horizontal(&vertical(rgb, w, (h, h2), filter), (w, w2), filter);
-    }
-    vertical(&horizontal(rgb, (w, w2), filter), w2, (h, h2), filter)
+/// A part of a picture: columns and rows.
+#[derive(Clone, Debug)]
+pub struct Window {
+    pub columns: Range<usize>,
+    pub rows: Range<usize>,
 }
 
-fn horizontal(rgb: &[u8], (w, w2): (usize, usize), filter: Filter) -> Vec<u8> {
-    if w == w2 {
-        return rgb.to_vec();
+/// `window` of `[h, w, 3]` resized to `[h2, w2, 3]`: no more of it is computed, whatever the picture's shape. Two passes that
+/// each round to 8 bits, so that their order shows: the horizontal one first, but for pictures shrunk by more lines than twice
+/// the columns (h − h' > 2 · (w − w'), Pillow 13).
+pub fn resize(rgb: &[u8], (w, h): (usize, usize), (w2, h2): (usize, usize), window: &Window, filter: Filter) -> Vec<u8> {
+    let (across, down) = (filter.taps(w, w2, window.columns.clone()), filter.taps(h, h2, window.rows.clone()));
+    let (columns, rows) = (reach(&across), reach(&down));
+    if h > h2 && (h - h2) as i64 > 2 * (w as i64 - w2 as i64) {
+        let narrow = vertical(rgb, w, columns.clone(), 0, &down);
+        return horizontal(&narrow, columns.len(), columns.start, &across);
     }
-    let taps = filter.taps(w, w2);
-    let mut out = vec![0; rgb.len() / w * w2];
-    out.par_chunks_mut(3 * w2).zip(rgb.par_chunks(3 * w)).for_each(|(out, line)| {
-        for (pixel, taps) in out.chunks_mut(3).zip(&taps) {
+    let low = horizontal(&rgb[3 * w * rows.start..3 * w * rows.end], w, 0, &across);
+    vertical(&low, across.len(), 0..across.len(), rows.start, &down)
+}
+
+/// Lines of `w` pixels, the first of which is column `first`, each made of one pixel for each of `taps`.
+fn horizontal(rgb: &[u8], w: usize, first: usize, taps: &[Taps]) -> Vec<u8> {
+    let mut out = vec![0; rgb.len() / w * taps.len()];
+    out.par_chunks_mut(3 * taps.len()).zip(rgb.par_chunks(3 * w)).for_each(|(out, line)| {
+        for (pixel, taps) in out.chunks_mut(3).zip(taps) {
             let mut sums = [0; 3];
-            for (value, weight) in line[3 * taps.first..].chunks_exact(3).zip(&taps.weights) {
+            for (value, weight) in line[3 * (taps.first - first)..].chunks_exact(3).zip(&taps.weights) {
                 (0..3).for_each(|c| sums[c] += i32::from(value[c]) * weight);
             }
             (0..3).for_each(|c| pixel[c] = level(sums[c]));
@@ -89,15 +114,13 @@ fn horizontal(rgb: &[u8], (w, w2): (usize, usize), filter: Filter) -> Vec<u8> {
     out
 }
 
-fn vertical(rgb: &[u8], w: usize, (h, h2): (usize, usize), filter: Filter) -> Vec<u8> {
-    if h == h2 {
-        return rgb.to_vec();
-    }
-    let taps = filter.taps(h, h2);
-    let mut out = vec![0; 3 * w * h2];
-    out.par_chunks_mut(3 * w).zip(&taps).for_each(|(out, taps)| {
-        let mut sums = vec![0; 3 * w];
-        for (line, weight) in rgb[3 * w * taps.first..].chunks_exact(3 * w).zip(&taps.weights) {
+/// Columns `columns` of lines of `w` pixels, the first of which is row `first`, made into one line for each of `taps`.
+fn vertical(rgb: &[u8], w: usize, columns: Range<usize>, first: usize, taps: &[Taps]) -> Vec<u8> {
+    let mut out = vec![0; 3 * columns.len() * taps.len()];
+    out.par_chunks_mut(3 * columns.len()).zip(taps).for_each(|(out, taps)| {
+        let mut sums = vec![0; out.len()];
+        for (line, weight) in rgb[3 * w * (taps.first - first)..].chunks_exact(3 * w).zip(&taps.weights) {
+            let line = &line[3 * columns.start..3 * columns.end];
             sums.iter_mut().zip(line).for_each(|(sum, value)| *sum += i32::from(*value) * weight);
         }
         out.iter_mut().zip(sums).for_each(|(out, sum)| *out = level(sum));

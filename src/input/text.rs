@@ -5,7 +5,7 @@ use std::io::Read;
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
-use tokenizers::models::bpe::BPE;
+use tokenizers::models::bpe::{BPE, Vocab};
 
 use crate::error::{Error, Result};
 
@@ -78,6 +78,8 @@ impl Tokenizer {
     /// [`Error::Config`] where the `tokenizers` crate cannot read it.
     pub fn from_json(json: &[u8], file: &str) -> Result<Self> {
         let fail = |e: tokenizers::Error| Error::Config { file: file.into(), message: format!("is no tokenizer: {e}") };
+        // The crate panics where the text is no JSON at all.
+        serde_json::from_slice::<serde::de::IgnoredAny>(json).map_err(|e| fail(e.into()))?;
         let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(fail)?;
         let pad = inner.get_padding().map(|p| p.pad_id);
         inner.with_truncation(None).map_err(fail)?;
@@ -136,6 +138,27 @@ impl Tokenizer {
         Ok(self)
     }
 
+    /// A folder's `vocab.json` and `merges.txt` (text and name of each), cut into pieces as CLIP's own.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for files that are none, and a vocabulary without CLIP's start and end of text.
+    pub fn from_vocabulary((vocabulary, file): (String, String), (merges, merges_file): (String, String)) -> Result<Self> {
+        let fail = |file: &str, message: String| Error::Config { file: file.into(), message };
+        let vocabulary: Vocab = serde_json::from_str(&vocabulary).map_err(|e| fail(&file, format!("is no vocabulary: {e}")))?;
+        let special = ["<|startoftext|>", "<|endoftext|>"].map(|token| vocabulary.get(token).copied().ok_or(token));
+        let [start, end] = match special {
+            [Ok(start), Ok(end)] => [start, end],
+            [Err(token), _] | [_, Err(token)] => return Err(fail(&file, format!("expected the token {token:?}, found none"))),
+        };
+        let lines = merges.lines().filter(|l| !l.starts_with("#version") && !l.trim().is_empty());
+        let pair = |line: &str| line.trim_end().split_once(' ').map(|(a, b)| (a.to_string(), b.to_string())).ok_or(line.to_string());
+        let pairs = lines.map(pair).collect::<std::result::Result<Vec<_>, String>>();
+        let pairs = pairs.map_err(|line| fail(&merges_file, format!("expected two pieces in each line, found `{line}`")))?;
+        byte_pair_encoding(vocabulary, pairs, [start, end])
+            .map(Self::new)
+            .map_err(|e| fail(&merges_file, format!("does not fit {file}: {e}")))
+    }
+
     /// CLIP's own, built in: the ids of `CLIPTokenizerFast` of `openai/clip-vit-base-patch32`.
     pub fn clip() -> Self {
         static CLIP: OnceLock<Tokenizer> = OnceLock::new();
@@ -187,7 +210,12 @@ fn clip() -> tokenizers::Result<tokenizers::Tokenizer> {
     let bytes: Vec<String> = byte_pieces().iter().map(char::to_string).collect();
     let pieces = bytes.iter().cloned().chain(bytes.iter().map(|b| format!("{b}</w>"))).chain(merges.iter().map(|(a, b)| format!("{a}{b}")));
     let special = ["<|startoftext|>", "<|endoftext|>"].map(String::from);
-    let vocab: tokenizers::models::bpe::Vocab = pieces.chain(special).zip(0..).collect();
+    let vocabulary: Vocab = pieces.chain(special).zip(0..).collect();
+    byte_pair_encoding(vocabulary, merges, [49406, 49407])
+}
+
+/// Pieces as `CLIPTokenizerFast` cuts them (transformers' `convert_slow_tokenizer.py`: `CLIPConverter`).
+fn byte_pair_encoding(vocab: Vocab, merges: Vec<(String, String)>, [start, end]: [u32; 2]) -> tokenizers::Result<tokenizers::Tokenizer> {
     let model =
         BPE::builder().vocab_and_merges(vocab, merges).end_of_word_suffix("</w>".into()).unk_token("<|endoftext|>".into()).build()?;
 
@@ -199,7 +227,7 @@ fn clip() -> tokenizers::Result<tokenizers::Tokenizer> {
         {"type": "Split", "pattern": {"Regex": r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"}, "behavior": "Removed", "invert": true},
         {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}]}))?));
     tokenizer.with_post_processor(Some(serde_json::from_value::<tokenizers::PostProcessorWrapper>(json!({"type": "RobertaProcessing",
-        "sep": ["<|endoftext|>", 49407], "cls": ["<|startoftext|>", 49406], "trim_offsets": false, "add_prefix_space": false}))?));
+        "sep": ["<|endoftext|>", end], "cls": ["<|startoftext|>", start], "trim_offsets": false, "add_prefix_space": false}))?));
     let token = |text: &str, normalized| tokenizers::AddedToken::from(text, true).normalized(normalized);
     tokenizer.add_special_tokens([token("<|startoftext|>", true), token("<|endoftext|>", false)])?;
     Ok(tokenizer)

@@ -121,6 +121,16 @@ async fn read_header(file: usize, source: &dyn Source) -> Result<Vec<(String, Te
     if start == [0x80, 2, 0x8a, 0x0a] {
         return problem(source, "is PyTorch's format from before 1.6: load it and save it again with a later PyTorch".into());
     }
+    let first = String::from_utf8_lossy(&source.read(0..source.len().min(64)).await?).trim_start().to_lowercase();
+    if first.starts_with("version https://git-lfs") {
+        return problem(
+            source,
+            "is a Git LFS pointer, not the file that it stands for: run `git lfs pull` in the clone, or download it".into(),
+        );
+    }
+    if first.starts_with("<!doctype") || first.starts_with("<html") || first.starts_with("<?xml") {
+        return problem(source, "is a web page that was saved under this name: download the file itself".into());
+    }
     if source.len() < 8 {
         return problem(source, format!("expected a safetensors file, found {} bytes", source.len()));
     }

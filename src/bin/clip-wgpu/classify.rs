@@ -2,13 +2,13 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use clip_wgpu::clip::Classifier;
-use clip_wgpu::{Clip, Error, Result, Score};
-use serde_json::json;
+use clip_wgpu::{Error, Result, Score};
+use serde_json::{Value, json};
 
 use crate::Outcome;
 use crate::context::Globals;
-use crate::inputs;
-use crate::output::{failed_json, say, say_json};
+use crate::output::{Document, Failed, complain, failed_json, say};
+use crate::{inputs, texts};
 
 /// Score pictures against labels
 #[derive(Args)]
@@ -71,35 +71,43 @@ fn name_of(score: Score) -> &'static str {
 
 impl Classify {
     pub fn run(self, g: &Globals) -> Result<Outcome> {
-        let mut labels = self.labels.clone();
-        if let Some(path) = &self.labels_file {
-            labels.extend(inputs::lines(path)?);
-        }
+        let labels = texts::labels(g, &self.labels, self.labels_file.as_deref())?;
         if labels.is_empty() {
             return Err(Error::Argument("expected labels (-l LABEL, or --labels-file with one per line), found none".into()));
         }
-        let pictures = inputs::pictures(&self.images);
-        if pictures.is_empty() {
-            return Err(Error::Argument("expected pictures, found none in the folders given".into()));
-        }
+        let mut found = inputs::pictures(g, &self.images)?;
         let clip = g.load()?;
-        inputs::tokenize(g, &clip, &labels, self.strict)?; // for what it says of labels that are too long
-        let classifier = pollster::block_on(clip.classifier(&labels, &self.templates))?;
-        let encoded = inputs::encode(g, &clip, &pictures)?;
-        let score = self.score.map_or(clip.score(), ScoreName::score);
-        let scores = pollster::block_on(classifier.scores(&encoded.embeddings(clip.config.embed), score))?;
-        let rows: Vec<(&String, Vec<(&str, f32)>)> = encoded
-            .names
-            .iter()
-            .zip(scores.chunks(classifier.labels.len()))
-            .map(|(name, row)| (name, self.shown(&classifier, row)))
-            .collect();
-        if g.json {
-            print_json(g, &clip, score, &rows, &encoded.failed)?;
-        } else {
-            rows.iter().try_for_each(|(name, labels)| print(score, name, labels))?;
+        let lines: Vec<texts::Line> = labels.iter().map(|label| texts::Line::argument(label)).collect();
+        let checked = texts::tokenize(g, &clip, &lines, self.strict); // for what it says of labels that are too long
+        if !checked.failed.is_empty() {
+            return Ok(Outcome::SomeFailed);
         }
-        Ok(if encoded.failed.is_empty() { Outcome::Done } else { Outcome::SomeFailed })
+        let classifier = pollster::block_on(clip.classifier(&labels, &self.templates))?;
+        let score = self.score.map_or(clip.score(), ScoreName::score);
+        let head = json!({"model": g.model()?, "device": clip.executor.name(), "score": name_of(score)});
+        let mut document = g.json.then(|| Document::begin(&head, "images")).transpose()?;
+        inputs::batches(g, &clip, &found.pictures, |batch| {
+            found.failed.extend(batch.failed);
+            let scores = pollster::block_on(classifier.classify_pixels(&clip, &batch.pixels, score))?;
+            for (name, row) in batch.names.iter().zip(scores.chunks(classifier.labels.len())) {
+                if row.iter().any(|v| !v.is_finite()) {
+                    let error = "its embedding is not finite: a value too large for the arithmetic".to_string();
+                    complain(&format!("{name}: {error}"));
+                    found.failed.push(Failed { input: name.clone(), error });
+                    continue;
+                }
+                let labels = self.shown(&classifier, row);
+                match &mut document {
+                    Some(document) => document.row(&json!({"input": name, "labels": labels_json(&labels)}))?,
+                    None => print(score, name, &labels)?,
+                }
+            }
+            Ok(())
+        })?;
+        if let Some(document) = document {
+            document.end(&json!({"failed": failed_json(&found.failed), "passed_over": found.passed_over}))?;
+        }
+        Ok(if found.failed.is_empty() { Outcome::Done } else { Outcome::SomeFailed })
     }
 
     /// The labels of a row that are to be printed, best first.
@@ -120,9 +128,6 @@ fn print(score: Score, name: &str, labels: &[(&str, f32)]) -> Result<()> {
     })
 }
 
-fn print_json(g: &Globals, clip: &Clip, score: Score, rows: &[(&String, Vec<(&str, f32)>)], failed: &[(String, String)]) -> Result<()> {
-    let labels = |labels: &[(&str, f32)]| labels.iter().map(|(label, score)| json!({"label": label, "score": score})).collect::<Vec<_>>();
-    let images: Vec<_> = rows.iter().map(|(name, row)| json!({"input": name, "labels": labels(row)})).collect();
-    let (score, failed) = (name_of(score), failed_json(failed));
-    say_json(&json!({"model": g.model()?, "device": clip.executor.name(), "score": score, "images": images, "failed": failed}))
+fn labels_json(labels: &[(&str, f32)]) -> Vec<Value> {
+    labels.iter().map(|(label, score)| json!({"label": label, "score": score})).collect()
 }

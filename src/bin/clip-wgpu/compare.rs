@@ -6,12 +6,14 @@ use serde_json::json;
 
 use crate::Outcome;
 use crate::context::Globals;
-use crate::inputs;
+use crate::inputs::{self, is_named_like_a_picture};
 use crate::output::{say, say_json};
+use crate::texts;
 
 /// The cosine of two pictures, two texts, or one of each
 ///
-/// An argument that is a file is a picture, any other a text; `image:` or `text:` before it says which.
+/// What exists as a file, or is named like a picture, is a picture, any other argument a text; `image:` or `text:` before it says
+/// which.
 #[derive(Args)]
 #[command(after_help = "Examples:
   clip-wgpu compare -m pico assets/samples/green-star.jpg 'a green star'
@@ -53,23 +55,23 @@ impl Side {
         if let Some(path) = argument.strip_prefix("image:") {
             return Ok(Side::Image(path.into()));
         }
-        let looks_like_a_file =
-            argument.rsplit_once('.').is_some_and(|(_, e)| ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"].contains(&e));
-        match Path::new(argument).is_file() {
-            true => Ok(Side::Image(argument.into())),
-            false if looks_like_a_file => {
+        let path = Path::new(argument);
+        match path.metadata() {
+            Ok(found) if found.is_dir() => {
+                Err(Error::Argument(format!("{argument}: is a folder, expected a picture (text:{argument} would take it as a text)")))
+            }
+            Ok(_) => Ok(Side::Image(argument.into())),
+            Err(_) if is_named_like_a_picture(argument) => {
                 Err(Error::Argument(format!("{argument}: no such file (text:{argument} would take it as a text)")))
             }
-            false => Ok(Side::Text(argument.into())),
+            Err(_) => Ok(Side::Text(argument.into())),
         }
     }
 
     fn embed(&self, g: &Globals, clip: &Clip, strict: bool) -> Result<Vec<f32>> {
         match self {
             Side::Image(path) => Ok(pollster::block_on(clip.encode_images(&[inputs::open(Path::new(path))?]))?.data),
-            Side::Text(text) => {
-                Ok(pollster::block_on(clip.encode_ids(&inputs::tokenize(g, clip, std::slice::from_ref(text), strict)?))?.data)
-            }
+            Side::Text(text) => Ok(pollster::block_on(clip.encode_ids(&[texts::ids_of(g, clip, text, strict)?]))?.data),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::output::megabytes;
+use crate::output::{complain, megabytes};
 use clap::{Args, ValueEnum};
 use clip_wgpu::clip::registry::DEFAULT;
 use clip_wgpu::clip::{ModelFiles, PICO, repository};
@@ -102,7 +102,7 @@ impl Globals {
         let announced = bar.clone();
         let announce = Arc::new(move |repo: &str, bytes: u64| {
             if !quiet {
-                eprintln!("clip-wgpu: pulling {repo}, {}", megabytes(bytes));
+                complain(&format!("pulling {repo}, {}", megabytes(bytes)));
                 announced.set_draw_target(ProgressDrawTarget::stderr());
             }
         });
@@ -113,7 +113,7 @@ impl Globals {
 
     pub fn warn(&self, message: &str) {
         if !self.quiet {
-            eprintln!("clip-wgpu: {message}");
+            complain(message);
         }
     }
 

@@ -1,13 +1,15 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use clip_wgpu::{Clip, Embeddings, Error, Options, Result};
-use serde_json::json;
+use clip_wgpu::{Clip, Embeddings, Options, Result};
+use serde_json::{Value, json};
 
 use crate::Outcome;
 use crate::context::Globals;
-use crate::inputs::{self, Texts};
-use crate::output::{FileFormat, failed_json, row_json, say, say_json, write_embeddings};
+use crate::files::{EmbeddingFile, FileFormat, row_json};
+use crate::inputs;
+use crate::output::{Document, Failed, complain, failed_json, file_name, say};
+use crate::texts::{self, Texts};
 
 /// Turn pictures or texts into embeddings
 #[derive(Subcommand)]
@@ -63,56 +65,102 @@ impl Embed {
 
 impl EmbedImage {
     fn run(self, g: &Globals) -> Result<Outcome> {
-        let pictures = inputs::pictures(&self.paths);
-        if pictures.is_empty() {
-            return Err(Error::Argument("expected pictures, found none in the folders given".into()));
-        }
+        self.to.check()?;
+        let found = inputs::pictures(g, &self.paths)?;
         let clip = self.to.load(g)?;
-        let encoded = inputs::encode(g, &clip, &pictures)?;
-        self.to.write(g, &clip, &encoded.names, &encoded.embeddings(clip.config.embed), &encoded.failed)
+        let mut rows = Rows::begin(&self.to, g, &clip)?;
+        rows.failed = found.failed;
+        inputs::batches(g, &clip, &found.pictures, |batch| {
+            rows.failed.extend(batch.failed);
+            rows.push(&batch.names, &pollster::block_on(clip.encode_pixels(&batch.pixels))?)
+        })?;
+        rows.finish(json!({"passed_over": found.passed_over}))
     }
 }
 
 impl EmbedText {
     fn run(self, g: &Globals) -> Result<Outcome> {
-        let texts = self.texts.all()?;
+        self.to.check()?;
+        let lines = self.texts.all()?;
         let clip = self.to.load(g)?;
-        let ids = inputs::tokenize(g, &clip, &texts, self.strict)?;
-        let bar = g.bar(ids.len() as u64, "encoding {bar:30} {pos}/{len} {per_sec} {eta}");
-        let mut all = Embeddings { rows: ids.len(), width: clip.config.embed, data: Vec::new() };
-        for part in ids.chunks(clip.text()?.runner.capacity().batch) {
-            all.data.extend(pollster::block_on(clip.encode_ids(part))?.data);
-            bar.inc(part.len() as u64);
+        let mut rows = Rows::begin(&self.to, g, &clip)?;
+        let encoded = texts::tokenize(g, &clip, &lines, self.strict);
+        rows.failed = encoded.failed;
+        let bar = g.bar(encoded.ids.len() as u64, "encoding {bar:30} {pos}/{len} {per_sec} {eta}");
+        let batch = clip.text()?.runner.capacity().batch;
+        for (names, ids) in encoded.texts.chunks(batch).zip(encoded.ids.chunks(batch)) {
+            let embeddings = pollster::block_on(clip.encode_ids(ids))?;
+            bar.suspend(|| rows.push(names, &embeddings))?;
+            bar.inc(ids.len() as u64);
         }
         bar.finish_and_clear();
-        self.to.write(g, &clip, &texts, &all, &[])
+        rows.finish(json!({}))
     }
 }
 
 impl To {
-    /// Loads the model, once the output's name is known to be good.
-    fn load(&self, g: &Globals) -> Result<Clip> {
-        self.output.as_deref().map(FileFormat::of).transpose()?;
-        g.load_with(Options { normalize: !self.raw, ..g.options() })
+    /// That the output's name is good.
+    fn check(&self) -> Result<()> {
+        self.output.as_deref().map(FileFormat::of).transpose().map(drop)
     }
 
-    fn write(&self, g: &Globals, clip: &Clip, names: &[String], embeddings: &Embeddings, failed: &[(String, String)]) -> Result<Outcome> {
-        let rows = || (0..embeddings.rows).map(|i| row_json(&names[i], embeddings.row(i)));
-        if let Some(path) = &self.output {
-            write_embeddings(path, &g.model()?, names, embeddings)?;
-        }
-        match (&self.output, g.json) {
-            (output, true) => {
-                let file = output.as_deref().map(Path::display).map(|d| d.to_string());
-                let rows: Vec<_> = if output.is_some() { Vec::new() } else { rows().collect() };
-                let written = json!({"file": file, "rows": embeddings.rows, "width": embeddings.width, "normalized": !self.raw});
-                say_json(
-                    &json!({"model": g.model()?, "device": clip.executor.name(), "written": written, "embeddings": rows, "failed": failed_json(failed)}),
-                )?;
+    fn load(&self, g: &Globals) -> Result<Clip> {
+        g.load_with(Options { normalize: !self.raw, ..g.options() })
+    }
+}
+
+/// Where rows go, each as soon as it is known.
+struct Rows<'a> {
+    to: &'a To,
+    json: bool,
+    width: usize,
+    rows: usize,
+    failed: Vec<Failed>,
+    file: Option<EmbeddingFile>,
+    document: Option<Document>,
+}
+
+impl<'a> Rows<'a> {
+    /// Begins the output: one that cannot be written is found before the first picture is opened.
+    fn begin(to: &'a To, g: &Globals, clip: &Clip) -> Result<Self> {
+        let (model, width) = (g.model()?, clip.config.embed);
+        let file = to.output.as_deref().map(|path| EmbeddingFile::create(path, &model, width)).transpose()?;
+        let head = json!({"model": model, "device": clip.executor.name()});
+        let document = g.json.then(|| Document::begin(&head, "embeddings")).transpose()?;
+        Ok(Self { to, json: g.json, width, rows: 0, failed: Vec::new(), file, document })
+    }
+
+    fn push(&mut self, names: &[String], embeddings: &Embeddings) -> Result<()> {
+        for (at, name) in names.iter().enumerate() {
+            let row = embeddings.row(at);
+            if row.iter().any(|v| !v.is_finite()) {
+                let error = "its embedding is not finite: a value too large for the arithmetic".to_string();
+                complain(&format!("{name}: {error}"));
+                self.failed.push(Failed { input: name.clone(), error });
+                continue;
             }
-            (None, false) => rows().try_for_each(|row| say(&row.to_string()))?,
-            (Some(path), false) => say(&format!("{}: {} × {}", path.display(), embeddings.rows, embeddings.width))?,
+            self.rows += 1;
+            match (&mut self.file, &mut self.document) {
+                (Some(file), _) => file.row(name, row)?,
+                (None, Some(document)) => document.row(&row_json(name, row))?,
+                (None, None) => say(&row_json(name, row).to_string())?,
+            }
         }
-        Ok(if failed.is_empty() { Outcome::Done } else { Outcome::SomeFailed })
+        Ok(())
+    }
+
+    /// Puts the file in its place, unless nothing succeeded: then an earlier one stays.
+    fn finish(self, more: Value) -> Result<Outcome> {
+        let written = self.file.filter(|_| self.rows > 0).map(EmbeddingFile::finish).transpose()?.is_some();
+        let file = self.to.output.as_deref().filter(|_| written).map(file_name);
+        if let Some(document) = self.document {
+            let written = json!({"file": file, "rows": self.rows, "width": self.width, "normalized": !self.to.raw});
+            let mut tail = json!({"written": written, "failed": failed_json(&self.failed)});
+            more.as_object().into_iter().flatten().for_each(|(k, v)| tail[k] = v.clone());
+            document.end(&tail)?;
+        } else if let Some(file) = file.filter(|_| !self.json) {
+            say(&format!("{file}: {} × {}", self.rows, self.width))?;
+        }
+        Ok(if self.failed.is_empty() { Outcome::Done } else { Outcome::SomeFailed })
     }
 }

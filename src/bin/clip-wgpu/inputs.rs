@@ -1,142 +1,201 @@
-//! What the command line names: pictures, folders of them, texts, lines of files, standard input.
+//! What the command line names: pictures, folders of them, standard input.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, PoisonError, mpsc};
 
-use clap::Args;
-use clip_wgpu::{Clip, Embeddings, Error, Image, Result};
-use indicatif::ProgressBar;
+use clip_wgpu::{Clip, Error, Image, Result};
 use rayon::prelude::*;
 use walkdir::WalkDir;
 
 use crate::context::Globals;
+use crate::output::{Failed, complain, file_name};
 
-/// The extensions that are looked for in folders; files that are named are opened whatever they are called.
-const EXTENSIONS: [&str; 9] = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "dib"];
+/// Extensions of pictures that are read.
+const READ: [&str; 12] = ["png", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "bmp", "dib", "tif", "tiff", "ico"];
+/// Extensions of pictures that are not.
+const NOT_READ: [&str; 14] = ["heic", "heif", "avif", "jxl", "jp2", "psd", "cr2", "cr3", "nef", "arw", "dng", "raf", "orf", "svg"];
 
-/// `paths` with folders replaced by the pictures in them, in order of name; `-` is standard input.
-pub fn pictures(paths: &[PathBuf]) -> Vec<PathBuf> {
-    paths.iter().flat_map(|path| if path.is_dir() { in_folder(path) } else { vec![path.clone()] }).collect()
+/// Whether a name ends as a picture's does.
+pub fn is_named_like_a_picture(name: &str) -> bool {
+    let extension = Path::new(name).extension().map(|e| e.to_string_lossy().to_lowercase());
+    extension.is_some_and(|e| READ.contains(&e.as_str()) || NOT_READ.contains(&e.as_str()))
 }
 
-fn in_folder(folder: &Path) -> Vec<PathBuf> {
+/// What was found under the paths of a command line.
+#[derive(Default)]
+pub struct Found {
+    /// In order of name within a folder.
+    pub pictures: Vec<PathBuf>,
+    /// Files of folders that are pictures in a format that is not read, and folders that could not be looked into.
+    pub failed: Vec<Failed>,
+    /// Files of folders that are no pictures, by extension.
+    pub passed_over: BTreeMap<String, usize>,
+}
+
+/// `paths` with folders replaced by the pictures in them; `-` is standard input. What is passed over is counted on stderr.
+///
+/// # Errors
+/// [`Error::Argument`] where nothing is left.
+pub fn pictures(g: &Globals, paths: &[PathBuf]) -> Result<Found> {
+    let mut found = Found::default();
+    for path in paths {
+        if path.is_dir() {
+            in_folder(path, &mut found);
+        } else {
+            found.pictures.push(path.clone());
+        }
+    }
+    found.failed.iter().for_each(|f| complain(&format!("{}: {}", f.input, f.error)));
+    if !found.passed_over.is_empty() {
+        let kinds: Vec<String> = found.passed_over.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+        let files: usize = found.passed_over.values().sum();
+        g.warn(&format!("passed over {files} files that are no pictures ({})", kinds.join(", ")));
+    }
+    match found.pictures.is_empty() && found.failed.is_empty() {
+        true => Err(Error::Argument("expected pictures, found none in the folders given".into())),
+        false => Ok(found),
+    }
+}
+
+/// Hidden files and folders are left out; symbolic links are followed, those that lead back once.
+fn in_folder(folder: &Path, found: &mut Found) {
     let shown = |entry: &walkdir::DirEntry| entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.');
-    let is_picture = |path: &Path| path.extension().is_some_and(|e| EXTENSIONS.contains(&e.to_string_lossy().to_lowercase().as_str()));
-    let entries = WalkDir::new(folder).sort_by_file_name().into_iter().filter_entry(shown).filter_map(|e| e.ok());
-    entries.filter(|e| e.file_type().is_file()).map(walkdir::DirEntry::into_path).filter(|path| is_picture(path)).collect()
+    for entry in WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter().filter_entry(shown) {
+        match entry {
+            Ok(entry) if entry.file_type().is_file() => match kind_of(entry.path()) {
+                Kind::Picture => found.pictures.push(entry.into_path()),
+                Kind::NotRead(format) => {
+                    let error = format!("{format} pictures are not read: convert them to JPEG or PNG");
+                    found.failed.push(Failed { input: file_name(entry.path()), error });
+                }
+                Kind::Other(kind) => *found.passed_over.entry(kind).or_default() += 1,
+            },
+            Ok(_) => {}
+            Err(error) if error.loop_ancestor().is_some() => {} // what it leads to is walked already
+            Err(error) => {
+                let input = error.path().map_or_else(|| file_name(folder), file_name);
+                let error = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
+                found.failed.push(Failed { input, error });
+            }
+        }
+    }
+}
+
+enum Kind {
+    Picture,
+    NotRead(String),
+    Other(String),
+}
+
+/// By the extension where it is known, else by content.
+fn kind_of(path: &Path) -> Kind {
+    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
+    if READ.contains(&extension.as_str()) {
+        return Kind::Picture;
+    }
+    let mut start = Vec::new();
+    let read = std::fs::File::open(path).and_then(|f| f.take(64).read_to_end(&mut start));
+    match Image::format(&start) {
+        Some(_) if read.is_ok() => Kind::Picture,
+        _ if start.get(4..8) == Some(b"ftyp") && [&b"hei"[..], b"hev", b"mif", b"avi"].iter().any(|b| start[8..].starts_with(b)) => {
+            Kind::NotRead(if start[8..].starts_with(b"avi") { "AVIF".into() } else { "HEIC".into() })
+        }
+        _ if NOT_READ.contains(&extension.as_str()) => Kind::NotRead(extension.to_uppercase()),
+        _ if extension.is_empty() => Kind::Other("without extension".into()),
+        _ => Kind::Other(format!(".{extension}")),
+    }
+}
+
+/// The bytes of a file, or of standard input for `-`, and what errors call them.
+pub fn bytes_of(path: &Path) -> Result<(Vec<u8>, String)> {
+    if path != Path::new("-") {
+        return Ok((std::fs::read(path).map_err(Error::io(path))?, path.display().to_string()));
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes).map_err(Error::io("standard input"))?;
+    Ok((bytes, "standard input".to_string()))
 }
 
 /// One picture.
 pub fn open(path: &Path) -> Result<Image> {
-    if path != Path::new("-") {
-        return Image::open(path);
-    }
-    let mut bytes = Vec::new();
-    std::io::stdin().read_to_end(&mut bytes).map_err(Error::io("standard input"))?;
-    Image::decode(&bytes).map_err(|e| Error::Image(format!("standard input: {e}")))
+    let (bytes, name) = bytes_of(path)?;
+    Image::decode(&bytes).map_err(|e| Error::Image(format!("{name}: {e}")))
 }
 
-/// Pictures that were encoded, and those that failed.
-#[derive(Default)]
-pub struct Encoded {
+/// Pixels that are decoded at once: a picture of more waits until it is alone.
+const MOST_PIXELS: u64 = 48_000_000;
+
+/// How many more pixels may be decoded.
+struct Budget {
+    free: Mutex<u64>,
+    freed: Condvar,
+}
+
+impl Budget {
+    fn with<T>(&self, pixels: u64, f: impl FnOnce() -> T) -> T {
+        let pixels = pixels.min(MOST_PIXELS);
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        while *free < pixels {
+            free = self.freed.wait(free).unwrap_or_else(PoisonError::into_inner);
+        }
+        *free -= pixels;
+        drop(free);
+        let made = f();
+        *self.free.lock().unwrap_or_else(PoisonError::into_inner) += pixels;
+        self.freed.notify_all();
+        made
+    }
+}
+
+/// Some pictures, preprocessed, and those that could not be.
+pub struct Batch {
     pub names: Vec<String>,
-    /// Row after row, in the order of `names`.
-    pub data: Vec<f32>,
-    pub failed: Vec<(String, String)>,
+    /// `[names, 3, size, size]`
+    pub pixels: Vec<f32>,
+    pub failed: Vec<Failed>,
+    /// Pictures that it is made of.
+    pub pictures: usize,
 }
 
-impl Encoded {
-    pub fn embeddings(&self, width: usize) -> Embeddings {
-        Embeddings { rows: self.names.len(), width, data: self.data.clone() }
-    }
-}
-
-/// Encodes pictures a batch at a time; one that cannot be read is named on stderr and left out.
-pub fn encode(g: &Globals, clip: &Clip, paths: &[PathBuf]) -> Result<Encoded> {
+/// Decodes and preprocesses `paths` a batch at a time, the next while `f` works on one.
+pub fn batches(g: &Globals, clip: &Clip, paths: &[PathBuf], mut f: impl FnMut(Batch) -> Result<()>) -> Result<()> {
     let bar = g.bar(paths.len() as u64, "encoding {bar:30} {pos}/{len} {per_sec} {eta}");
-    let mut encoded = Encoded::default();
-    for part in paths.chunks(clip.vision()?.runner.capacity().batch) {
-        let opened: Vec<(String, Result<Image>)> = part.par_iter().map(|path| (path.display().to_string(), open(path))).collect();
-        let mut images = Vec::new();
-        for (name, image) in opened {
-            match image {
-                Ok(image) => {
-                    images.push(image);
-                    encoded.names.push(name);
-                }
-                Err(error) => {
-                    complain(&bar, &error);
-                    encoded.failed.push((name, error.to_string()));
-                }
-            }
-        }
-        encoded.data.extend(pollster::block_on(clip.encode_images(&images))?.data);
-        bar.inc(part.len() as u64);
-    }
-    bar.finish_and_clear();
-    Ok(encoded)
-}
-
-fn complain(bar: &ProgressBar, error: &Error) {
-    bar.suspend(|| eprintln!("clip-wgpu: {error}"));
-}
-
-/// Texts from the command line and from a file of one per line (`-`: standard input).
-#[derive(Args)]
-pub struct Texts {
-    /// The texts
-    #[arg(value_name = "TEXT")]
-    pub texts: Vec<String>,
-    /// A file with one text per line; `-` reads standard input
-    #[arg(long, value_name = "FILE")]
-    pub texts_file: Option<PathBuf>,
-}
-
-impl Texts {
-    pub fn all(&self) -> Result<Vec<String>> {
-        let mut texts = self.texts.clone();
-        if let Some(path) = &self.texts_file {
-            texts.extend(lines(path)?);
-        }
-        match texts.is_empty() {
-            true => Err(Error::Argument("expected at least one text, or --texts-file with one per line; found none".into())),
-            false => Ok(texts),
-        }
-    }
-}
-
-/// The lines of a file that are not blank.
-pub fn lines(path: &Path) -> Result<Vec<String>> {
-    let (bytes, name) = if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        std::io::stdin().read_to_end(&mut bytes).map_err(Error::io("standard input"))?;
-        (bytes, "standard input".to_string())
-    } else {
-        (std::fs::read(path).map_err(Error::io(path))?, path.display().to_string())
+    let size = clip.vision()?.runner.capacity().batch;
+    let recipe = &clip.preprocess;
+    let budget = Budget { free: Mutex::new(MOST_PIXELS), freed: Condvar::new() };
+    let pixels = |path: &PathBuf| -> Result<Vec<f32>> {
+        let (bytes, name) = bytes_of(path)?;
+        let named = |e: Error| Error::Image(format!("{name}: {e}"));
+        let (width, height) = Image::dimensions(&bytes).map_err(named)?;
+        budget.with(u64::from(width) * u64::from(height), || Image::decode(&bytes).map(|image| recipe.pixels(&image)).map_err(named))
     };
-    let mut lines = Vec::new();
-    for (at, line) in bytes.split(|&b| b == b'\n').enumerate() {
-        let line = std::str::from_utf8(line).map_err(|_| Error::Text(format!("{name}: line {} is not valid UTF-8", at + 1)))?.trim();
-        if !line.is_empty() {
-            lines.push(line.to_string());
-        }
-    }
-    Ok(lines)
-}
-
-/// The ids of `texts`, with a warning for each that is cut, or an error if `strict`.
-pub fn tokenize(g: &Globals, clip: &Clip, texts: &[String], strict: bool) -> Result<Vec<Vec<u32>>> {
-    let mut ids = Vec::with_capacity(texts.len());
-    for text in texts {
-        let tokens = clip.tokenize(text)?;
-        if tokens.truncated() {
-            let message = format!("`{text}` has {} tokens, but the model takes {}: its end is cut off", tokens.total, tokens.ids.len());
-            if strict {
-                return Err(Error::Text(message));
+    let make = |part: &[PathBuf]| {
+        let made: Vec<(String, Result<Vec<f32>>)> = part.par_iter().map(|path| (file_name(path), pixels(path))).collect();
+        let mut batch = Batch { names: Vec::new(), pixels: Vec::new(), failed: Vec::new(), pictures: part.len() };
+        for (input, pixels) in made {
+            match pixels {
+                Ok(pixels) => {
+                    batch.pixels.extend(pixels);
+                    batch.names.push(input);
+                }
+                Err(error) => batch.failed.push(Failed { input, error: error.to_string() }),
             }
-            g.warn(&message);
         }
-        ids.push(tokens.ids);
-    }
-    Ok(ids)
+        batch
+    };
+    let result = std::thread::scope(|scope| {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        scope.spawn(move || paths.chunks(size).map(make).try_for_each(|batch| sender.send(batch)));
+        for batch in receiver {
+            let pictures = batch.pictures as u64;
+            batch.failed.iter().for_each(|failed| bar.suspend(|| complain(&failed.error)));
+            f(batch)?;
+            bar.inc(pictures);
+        }
+        Ok(())
+    });
+    bar.finish_and_clear();
+    result
 }

@@ -6,10 +6,12 @@ mod compare;
 mod context;
 mod device;
 mod embed;
+mod files;
 mod inputs;
 mod model;
 mod output;
 mod preprocess;
+mod texts;
 mod tokenize;
 
 use std::process::ExitCode;
@@ -58,7 +60,19 @@ pub enum Outcome {
     SomeFailed,
 }
 
+/// Mesa complains on stderr, whatever is asked, where there is no folder for run-time files.
+fn quieten_drivers() {
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // SAFETY: nothing else runs yet: this is the first thing that the program does.
+        #[allow(unsafe_code)] // the library has no other way to say it
+        unsafe {
+            std::env::set_var("XDG_RUNTIME_DIR", std::env::temp_dir());
+        }
+    }
+}
+
 fn main() -> ExitCode {
+    quieten_drivers();
     let cli = Cli::parse();
     let g = &cli.globals;
     let outcome = match cli.command {
@@ -75,7 +89,7 @@ fn main() -> ExitCode {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::SomeFailed) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("clip-wgpu: {error}");
+            output::complain(&error.to_string());
             ExitCode::from(if matches!(error, Error::Argument(_)) { 2 } else { 1 })
         }
     }

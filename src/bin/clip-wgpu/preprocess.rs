@@ -6,8 +6,9 @@ use serde_json::json;
 
 use crate::Outcome;
 use crate::context::Globals;
+use crate::files::write_npy;
 use crate::inputs;
-use crate::output::{npy, replace, say, say_json};
+use crate::output::{say, say_json};
 
 /// The exact tensor that the image tower gets: [3, size, size] f32 as .npy
 #[derive(Args)]
@@ -36,7 +37,7 @@ impl Preprocess {
         };
         let image = inputs::open(&self.image)?;
         let shape = [3, recipe.size, recipe.size];
-        replace(&self.output, &npy(&shape, &recipe.pixels(&image)))?;
+        write_npy(&self.output, &shape, &recipe.pixels(&image))?;
         match g.json {
             true => say_json(
                 &json!({"model": g.model, "input": self.image.display().to_string(), "file": self.output.display().to_string(), "shape": shape}),

@@ -1,11 +1,11 @@
 use clap::Args;
-use clip_wgpu::{Error, Result, Tokenizer};
+use clip_wgpu::{Result, Tokenizer};
 use serde_json::json;
 
 use crate::Outcome;
 use crate::context::Globals;
-use crate::inputs::Texts;
-use crate::output::{say, say_json};
+use crate::output::{Failed, complain, failed_json, say, say_json};
+use crate::texts::{Line, Texts};
 
 /// The ids and pieces of texts: by the model's tokenizer, or CLIP's own without a model
 #[derive(Args)]
@@ -27,11 +27,23 @@ impl Tokenize {
             None => (Tokenizer::clip(), 77),
         };
         let mut documents = Vec::new();
-        for text in self.texts.all()? {
-            let tokens = tokenizer.encode(&text, context)?;
-            if tokens.truncated() && self.strict {
-                return Err(Error::Text(format!("`{text}` has {} tokens, but the model takes {context}", tokens.total)));
-            }
+        let mut failed = Vec::new();
+        for Line { origin, text } in self.texts.all()? {
+            let encoded = text.and_then(|text| {
+                let tokens = tokenizer.encode(&text, context).map_err(|e| e.to_string())?;
+                match tokens.truncated() && self.strict {
+                    true => Err(format!("has {} tokens, but the model takes {context}", tokens.total)),
+                    false => Ok((text, tokens)),
+                }
+            });
+            let (text, tokens) = match encoded {
+                Ok(encoded) => encoded,
+                Err(error) => {
+                    complain(&format!("{origin} {error}"));
+                    failed.push(Failed { input: origin, error });
+                    continue;
+                }
+            };
             let pieces = tokenizer.pieces(&tokens.ids);
             if g.json {
                 documents.push(json!({"text": text, "ids": tokens.ids, "pieces": pieces, "used": tokens.total, "limit": context, "truncated": tokens.truncated()}));
@@ -42,8 +54,8 @@ impl Tokenize {
             say(&format!("{text}\n  {}/{context} tokens{cut}\n  {}", tokens.total, both.join("  ")))?;
         }
         if g.json {
-            say_json(&json!({"model": g.model, "texts": documents}))?;
+            say_json(&json!({"model": g.model, "texts": documents, "failed": failed_json(&failed)}))?;
         }
-        Ok(Outcome::Done)
+        Ok(if failed.is_empty() { Outcome::Done } else { Outcome::SomeFailed })
     }
 }

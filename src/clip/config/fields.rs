@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
 use crate::error::{Error, Result};
@@ -30,14 +32,28 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// As [`Fields::at`], with no fields where the key is absent or null: all of them then have their defaults.
+    pub fn at_or_empty(&self, key: &str) -> Result<Fields<'a>> {
+        static EMPTY: LazyLock<Value> = LazyLock::new(|| Value::Object(serde_json::Map::new()));
+        match self.get(key) {
+            None => Ok(Fields { file: self.file, path: format!("{}{key}.", self.path), object: &EMPTY }),
+            Some(_) => self.at(key),
+        }
+    }
+
     /// A positive whole number, or `default` where the key is absent.
     pub fn count(&self, key: &str, default: Option<usize>) -> Result<usize> {
         match (self.get(key), default) {
             (None, Some(default)) => Ok(default),
-            (found, _) => match found.and_then(Value::as_u64) {
-                Some(n @ 1..=0x0fff_ffff) => Ok(n as usize),
-                _ => self.error(key, "a positive whole number", found.unwrap_or(&Value::Null)),
-            },
+            (found, _) => self.positive(key, found.unwrap_or(&Value::Null)),
+        }
+    }
+
+    /// `value` as a positive whole number.
+    pub fn positive(&self, key: &str, value: &Value) -> Result<usize> {
+        match value.as_u64() {
+            Some(n @ 1..=0x0fff_ffff) => Ok(n as usize),
+            _ => self.error(key, "a positive whole number", value),
         }
     }
 
@@ -61,10 +77,31 @@ impl<'a> Fields<'a> {
 
     /// An error for any key that is neither known nor without effect on inference.
     pub fn only(&self, known: &[&str]) -> Result<()> {
-        let unknown = self.object.as_object().into_iter().flatten().find(|(k, v)| !known.contains(&k.as_str()) && !v.is_null());
+        let without_effect = |k: &str, v: &Value| v.is_null() || DEFAULTS.iter().any(|(key, default)| k == *key && default() == *v);
+        let unknown = self.object.as_object().into_iter().flatten().find(|(k, v)| !known.contains(&k.as_str()) && !without_effect(k, v));
         unknown.map_or(Ok(()), |(k, v)| self.error(k, "no such field (this architecture is not supported)", v))
     }
 }
+
+type Default = fn() -> Value;
+
+/// Fields of open_clip's that choose another architecture, and the values that they have where they choose none
+/// (`open_clip/model.py`).
+const DEFAULTS: [(&str, Default); 13] = [
+    ("attentional_pool", || Value::Bool(false)),
+    ("attn_pooler_queries", || 256.into()),
+    ("attn_pooler_heads", || 8.into()),
+    ("qk_norm", || Value::Bool(false)),
+    ("scaled_cosine_attn", || Value::Bool(false)),
+    ("scale_heads", || Value::Bool(false)),
+    ("scale_attn_inner", || Value::Bool(false)),
+    ("scale_attn", || Value::Bool(false)),
+    ("scale_fc", || Value::Bool(false)),
+    ("timm_model_pretrained", || Value::Bool(false)),
+    ("embed_cls", || Value::Bool(false)),
+    ("hf_model_pretrained", || Value::Bool(true)),
+    ("pos_embed_type", || "learnable".into()),
+];
 
 pub fn parse(json: &str, file: &str) -> Result<Value> {
     serde_json::from_str(json).map_err(|e| Error::Config { file: file.into(), message: format!("is no JSON: {e}") })

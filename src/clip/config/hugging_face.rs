@@ -32,7 +32,7 @@ impl Config {
         let config = match value.get("model_type").and_then(Value::as_str) {
             Some("clip") => {
                 let embed = top.count("projection_dim", Some(512))?;
-                let (vision, text) = (clip_vision(&top.at("vision_config")?)?, clip_text(&top.at("text_config")?)?);
+                let (vision, text) = (clip_vision(&tower_of(&top, "vision_config")?)?, clip_text(&tower_of(&top, "text_config")?)?);
                 Self { layout: Layout::HuggingFace, embed, vision: Some(vision), text: Some(text), sigmoid: false }
             }
             Some("clip_vision_model") => {
@@ -46,7 +46,7 @@ impl Config {
                 Self { layout: Layout::HuggingFace, embed, vision: None, text: Some(text), sigmoid: false }
             }
             Some("siglip") => {
-                let (vision, text) = (siglip_vision(&top.at("vision_config")?)?, siglip_text(&top.at("text_config")?)?);
+                let (vision, text) = (siglip_vision(&tower_of(&top, "vision_config")?)?, siglip_text(&tower_of(&top, "text_config")?)?);
                 let embed = vision.tower.width;
                 Self { layout: Layout::HuggingFace, embed, vision: Some(vision), text: Some(text), sigmoid: true }
             }
@@ -62,6 +62,13 @@ impl Config {
         };
         config.check(file)
     }
+}
+
+/// A tower's fields: those of `text_config_dict` and the like, which older configs have, win over `text_config` with all their
+/// defaults (`CLIPConfig.__init__`); `null` and nothing mean the defaults.
+fn tower_of<'a>(top: &Fields<'a>, key: &str) -> Result<Fields<'a>> {
+    let old = format!("{key}_dict");
+    if top.get(&old).is_some() { top.at(&old) } else { top.at_or_empty(key) }
 }
 
 /// The joint space of a one-tower export, which has a projection only where its class's name says so.

@@ -38,7 +38,10 @@ fn plain_vision(f: &Fields, quick: bool) -> Result<Vision> {
     f.only(&[&sizes[..], &["no_ln_pre", "pool_type", "final_ln_after_pool", "act_kwargs", "norm_kwargs"]].concat())?;
     let width = f.count("width", Some(768))?;
     let head = f.count("head_width", Some(64))?;
-    let size = f.count("image_size", Some(224))?;
+    let size = match f.get("image_size").and_then(Value::as_array) {
+        Some(sides) if sides.len() == 2 && sides[0] == sides[1] => f.positive("image_size", &sides[0])?,
+        _ => f.count("image_size", Some(224))?,
+    };
     Ok(Vision {
         tower: tower(f, width, (width / head).max(1), quick)?,
         size,
