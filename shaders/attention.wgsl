@@ -104,15 +104,17 @@ fn store_rows(item: u32, query: u32, head: u32, d4: u32, v: mat4x4<f32>) {
 @compute @workgroup_size(8, 8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_id) at: vec3<u32>) {
     let head = group.y;
-    let item = group.z + dims.group;
-    let query = vec4(group.x * QUERIES + at.y) + vec4(0u, 8u, 16u, 24u);
+    let tiles = (dims.tokens + QUERIES - 1u) / QUERIES; // of an item
+    let tile = (group.z + dims.group) % tiles;
+    let item = (group.z + dims.group) / tiles;
+    let query = vec4(tile * QUERIES + at.y) + vec4(0u, 8u, 16u, 24u);
     let q_base = (item * op.q_step + min(query, vec4(dims.tokens - 1u))) * dims.k + head * HEAD;
     let item_base = item * op.keys * op.kv_stride + head * HEAD;
 
     var keys = op.keys;
     if LENGTHS { keys = min(lengths[item], op.keys); }
     var end = keys;
-    if CAUSAL { end = min(keys, group.x * QUERIES + QUERIES); }
+    if CAUSAL { end = min(keys, tile * QUERIES + QUERIES); }
 
     var greatest = vec4(LOWEST); // of each of the four queries
     var sum = vec4(0.0);         // of this invocation's keys alone

@@ -232,6 +232,29 @@ fn an_adapter_that_is_not_there_is_answered_with_those_that_are() {
     said.fails(1, &["expected an adapter for `gpu:no-such-adapter`, found "]);
 }
 
+/// A token whose row overflows on the way: its text is named, the others are written.
+#[test]
+fn one_text_that_is_not_finite_leaves_the_others() {
+    let folder = model("one-row");
+    let path = folder.join("model.safetensors");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let data = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..data]).unwrap();
+    let table = &header["text_model.embeddings.token_embedding.weight"];
+    let width = table["shape"][1].as_u64().unwrap() as usize;
+    let at = data + table["data_offsets"][0].as_u64().unwrap() as usize + 4 * width; // of token 1
+    bytes[at..at + 4 * width].copy_from_slice(&f32::MAX.to_le_bytes().repeat(width));
+    std::fs::write(&path, &bytes).unwrap();
+    std::fs::write(folder.join("vocab.json"), r#"{"a</w>": 0, "b</w>": 1, "c</w>": 2, "<|startoftext|>": 118, "<|endoftext|>": 119}"#)
+        .unwrap();
+    std::fs::write(folder.join("merges.txt"), "").unwrap();
+    let out = folder.join("e.npy");
+    let said = run(&["embed", "text", "-q", "-m", text(&folder), "a", "b", "a c", "--json", "-o", text(&out)]);
+    let document = said.json_whatever_the_code();
+    assert_eq!((said.code, &document["written"]["rows"], &document["failed"][0]["input"]), (1, &json!(2), &json!("b")));
+    assert!(said.err.contains("b: its embedding is not finite"), "{}", said.err);
+}
+
 #[test]
 fn values_that_no_dtype_holds_and_numbers_that_are_none() {
     let folder = model("not-finite");

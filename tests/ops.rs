@@ -161,6 +161,23 @@ fn every_kernel_of_the_product() {
     }
 }
 
+/// A GPU takes one kernel or the other by the number of rows, and a row is the same from either.
+#[test]
+fn kernels_of_one_class_give_the_same_bits() {
+    let Some(gpu) = common::gpu() else { return };
+    let mut r = Random(16);
+    for (rows, k, n) in [(33, 257, 130), (50, 768, 768), (77, 512, 200)] {
+        let op = Linear { act: Act::QuickGelu, bias: true, residual: true };
+        let case = linear(&mut r, rows, k, n, op, Format::F16, 1.0);
+        for [one, other] in [[Product::Tile, Product::Few], [Product::Direct, Product::Subgroup]] {
+            let run = |product: Product| gpu.clone().with_kernel(product.name()).ok().map(|gpu| case.run(&gpu));
+            if let (Some(a), Some(b)) = (run(one), run(other)) {
+                assert_eq!(a, b, "{one:?} and {other:?} of [{rows}, {k}] → {n}");
+            }
+        }
+    }
+}
+
 /// Which kernel a device takes, by its class and by the rows.
 #[test]
 fn devices_take_the_kernel_of_their_class() {

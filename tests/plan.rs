@@ -4,7 +4,9 @@
 mod common;
 
 use clip_wgpu::clip::{Config, text, vision};
+use clip_wgpu::gpu::Caps;
 use clip_wgpu::graph::plan::plan;
+use clip_wgpu::graph::session::greatest_submission;
 use clip_wgpu::graph::{Graph, Kind, Rows, Size, Value};
 use clip_wgpu::ops::{Act, Linear};
 use common::Random;
@@ -23,6 +25,30 @@ fn vit_b_32_keeps_its_promises() {
     let (graph, ends) = text(&config).unwrap();
     let plan = clip_wgpu::graph::plan::plan(&graph, &[ends.embedding], Size { batch: 1, tokens: 77 }, &[]);
     assert_eq!((graph.nodes.len(), plan.slot_bytes.len()), (89, 4));
+}
+
+const L14_336: &str = r#"{"model_cfg": {"embed_dim": 768, "quick_gelu": true,
+    "vision_cfg": {"image_size": 336, "layers": 24, "width": 1024, "patch_size": 14},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 768, "heads": 12, "layers": 12}}}"#;
+
+/// No driver takes our work for a hang: a product of 155 GFLOP goes in pieces.
+#[test]
+fn no_submission_is_above_the_budget() {
+    let classes = [
+        Caps::default(),
+        Caps { shared: true, ..Caps::default() },
+        Caps { software: true, ..Caps::default() },
+        Caps { software: true, subgroups: true, ..Caps::default() },
+    ];
+    for (model, tokens) in [(B32, 50), (L14_336, 577)] {
+        let config = Config::from_open_clip(model, "model", &()).unwrap();
+        for (graph, tokens) in [(vision(&config).unwrap().0, tokens), (text(&config).unwrap().0, 77)] {
+            for caps in &classes {
+                let greatest = greatest_submission(&graph, Size { batch: 32, tokens }, caps);
+                assert!(greatest > 0 && greatest <= caps.submission_flops(), "{greatest} of {} ({caps:?})", caps.submission_flops());
+            }
+        }
+    }
 }
 
 /// A graph of linear layers whose inputs are drawn from all that was made before.

@@ -208,6 +208,38 @@ fn bytes_of_gif() -> Vec<u8> {
     out.into_inner()
 }
 
+/// Orientation 6 as a SHORT and as a LONG, in either byte order.
+#[test]
+fn orientations_of_every_spelling_turn_the_picture() {
+    let mut jpeg = Vec::new();
+    let picture = RgbImage::from_fn(40, 20, |x, y| image::Rgb([(x * 6) as u8, (y * 12) as u8, 90]));
+    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 95).encode_image(&picture).unwrap();
+    let with = |order: &[u8], kind: &[u8], value: &[u8]| {
+        let numbers: [&[u8]; 4] = if order == b"II" {
+            [b"\x2a\0", b"\x08\0\0\0", b"\x01\0\x12\x01", b"\x01\0\0\0"]
+        } else {
+            [b"\0\x2a", b"\0\0\0\x08", b"\0\x01\x01\x12", b"\0\0\0\x01"]
+        };
+        let exif = [b"Exif\0\0", order, numbers[0], numbers[1], numbers[2], kind, numbers[3], value, &[0; 4]].concat();
+        let length = (exif.len() as u16 + 2).to_be_bytes();
+        [&jpeg[..2], &[0xff, 0xe1], &length, &exif, &jpeg[2..]].concat()
+    };
+    let upright = clip_wgpu::Image::decode(&jpeg).unwrap();
+    let turned = |bytes: &[u8]| {
+        let image = clip_wgpu::Image::decode(bytes).unwrap();
+        assert_eq!((image.width(), image.height()), (20, 40));
+        // Turned a quarter clockwise: the left column, from below, becomes the top row.
+        let first = &image.rgb8()[..3];
+        assert_eq!(first, &upright.rgb8()[3 * 40 * 19..][..3]);
+    };
+    turned(&with(b"II", b"\x03\0", b"\x06\0\0\0"));
+    turned(&with(b"II", b"\x04\0", b"\x06\0\0\0"));
+    turned(&with(b"MM", b"\0\x03", b"\0\x06\0\0"));
+    turned(&with(b"MM", b"\0\x04", b"\0\0\0\x06"));
+    let odd = clip_wgpu::Image::decode(&with(b"II", b"\x04\0", b"\xff\xff\xff\xff")).unwrap();
+    assert_eq!((odd.width(), odd.height()), (40, 20));
+}
+
 // O5: what is in folders.
 
 #[test]

@@ -84,8 +84,6 @@ impl ModelFiles {
                 let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
                 Self::of_weights(&mut folder, &[name], architecture).await
             }
-            #[cfg(target_arch = "wasm32")]
-            Named::Folder(path) | Named::File(path, _) => fail(&path.display().to_string(), "there are no folders here"),
             Named::Repo(repo) => fail(&repo, "this program was built without the Hub (Cargo feature `hub`)"),
         }
     }
@@ -182,23 +180,19 @@ pub fn repository(name: &str) -> Result<Option<String>> {
 /// What a model's name means.
 enum Named {
     Pico,
+    #[cfg(not(target_arch = "wasm32"))]
     Folder(PathBuf),
     /// A weight file, and the architecture that was named with it.
+    #[cfg(not(target_arch = "wasm32"))]
     File(PathBuf, Option<&'static Architecture>),
     Repo(String),
 }
 
 fn named(name: &str) -> Result<Named> {
     let path = Path::new(name);
-    let is_weights = |path: &Path| path.extension().is_some_and(|e| WEIGHTS.iter().any(|w| e == *w));
-    if path.is_dir() {
-        return Ok(Named::Folder(path.into()));
-    }
-    if path.is_file() {
-        return match is_weights(path) {
-            true => Ok(Named::File(path.into(), None)),
-            false => fail(name, "expected a model's folder or its .safetensors, .pt, .pth or .bin file, found another kind of file"),
-        };
+    #[cfg(not(target_arch = "wasm32"))]
+    if let Some(here) = on_disk(name, path)? {
+        return Ok(here);
     }
     if name == PICO {
         return Ok(Named::Pico);
@@ -210,6 +204,7 @@ fn named(name: &str) -> Result<Named> {
         let tags: Vec<&Pretrained> = registry::pretrained().iter().filter(|p| p.name == model).collect();
         return match tags.iter().find(|p| p.tag == rest) {
             Some(found) => Ok(Named::Repo(found.repo.clone())),
+            #[cfg(not(target_arch = "wasm32"))]
             None if Path::new(rest).is_file() => Ok(Named::File(rest.into(), Some(architecture))),
             None => fail(name, &format!("{model} has no weights of that tag, and there is no such file: its tags are {}", tag_list(&tags))),
         };
@@ -229,6 +224,23 @@ fn named(name: &str) -> Result<Named> {
              or open_clip's such as ViT-B-32/laion2b_s34b_b79k; clip-wgpu model list shows some)",
         ),
     }
+}
+
+/// A folder or a weight file that is there.
+#[cfg(not(target_arch = "wasm32"))]
+fn on_disk(name: &str, path: &Path) -> Result<Option<Named>> {
+    if path.is_dir() {
+        return Ok(Some(Named::Folder(path.into())));
+    }
+    match path.is_file() {
+        true if is_weights(path) => Ok(Some(Named::File(path.into(), None))),
+        true => fail(name, "expected a model's folder or its .safetensors, .pt, .pth or .bin file, found another kind of file"),
+        false => Ok(None),
+    }
+}
+
+fn is_weights(path: &Path) -> bool {
+    path.extension().is_some_and(|e| WEIGHTS.iter().any(|w| e == *w))
 }
 
 fn tag_list(tags: &[&Pretrained]) -> String {

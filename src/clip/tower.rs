@@ -75,8 +75,10 @@ impl Runner {
     pub async fn profile(&self, inputs: &[(Value, Data<'_>)], size: Size) -> Result<Vec<Timing>> {
         match self {
             Runner::Gpu(session) => session.profile(inputs, size).await,
-            #[cfg(feature = "host")]
+            #[cfg(all(feature = "host", not(target_arch = "wasm32")))]
             Runner::Host(session) => session.profile(inputs, size),
+            #[cfg(all(feature = "host", target_arch = "wasm32"))]
+            Runner::Host(_) => Err(Error::Device("the CPU executor has no clock in the browser".into())),
         }
     }
 

@@ -1,11 +1,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
+#[cfg(not(target_arch = "wasm32"))]
 use std::time::Instant;
 
 use super::{HostWeights, Operand, host_op};
 use crate::error::{Error, Result};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::graph::Timing;
 use crate::graph::plan::{Plan, plan};
 use crate::graph::session::{Data, check_kept, check_run};
-use crate::graph::{Graph, Origin, Size, Timing, Value};
+use crate::graph::{Graph, Origin, Size, Value};
 
 /// A planned graph on the host.
 pub struct HostSession {
@@ -63,10 +66,11 @@ impl HostSession {
         Ok(values)
     }
 
-    /// The time of each op of a run.
+    /// The time of each op of a run. Browsers have no such clock.
     ///
     /// # Errors
     /// As [`HostSession::run_and_read`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn profile(&self, inputs: &[(Value, Data<'_>)], size: Size) -> Result<Vec<Timing>> {
         let mut timings = Vec::new();
         let mut start = Instant::now();

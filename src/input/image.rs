@@ -5,6 +5,7 @@ use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits, metadata::Orientation};
 
+use super::exif;
 use crate::error::{Error, Result};
 
 /// The most pixels that are decoded: more is refused before anything is allocated.
@@ -43,7 +44,9 @@ impl Image {
         let mut limits = Limits::no_limits();
         limits.max_alloc = Some(16 * MAX_PIXELS);
         decoder.set_limits(limits).map_err(damaged)?;
-        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        // TIFF has it in a directory of its own.
+        let exif = decoder.exif_metadata().ok().flatten().and_then(|exif| exif::orientation(&exif));
+        let orientation = exif.unwrap_or_else(|| decoder.orientation().unwrap_or(Orientation::NoTransforms));
         let mut picture = DynamicImage::from_decoder(decoder).map_err(damaged)?;
         if format == image::ImageFormat::Jpeg && is_cut_short(bytes) {
             return Err(Error::Image("a damaged picture: it is cut short: its data ends before the picture does".into()));

@@ -1,5 +1,6 @@
 //! What goes into the towers: pictures as pixels, texts as token ids.
 
+mod exif;
 mod image;
 mod preprocess;
 mod resize;

@@ -92,7 +92,8 @@ impl Op for Attention {
 
     fn lower(&self, call: &Call, _: &Caps) -> Vec<Kernel> {
         let (q, kv) = (call.inputs[0], call.inputs[1]);
-        let grid = [(queries(call) as u32).div_ceil(QUERIES), self.heads as u32, call.size.batch as u32];
+        // Tiles of queries and items along one axis, so that a long sequence can be cut, too.
+        let grid = [1, self.heads as u32, (queries(call) as u32).div_ceil(QUERIES) * call.size.batch as u32];
         let dims = AttentionDims {
             keys: kv.rows.per_item(call.size) as u32,
             q_step: q.rows.per_item(call.size) as u32, // 0 for a weight: one query for all items
