@@ -17,6 +17,17 @@ const SAMPLES: [(&str, &str); 5] = [
 
 const LABELS: [&str; 10] = ["-l", "red circle", "-l", "blue square", "-l", "green star", "-l", "yellow heart", "-l", "purple triangle"];
 
+/// The others, in clutter; two things are in one, of which the larger is asked for.
+const EMOJI: [(&str, &str); 4] = [
+    ("assets/samples/fish.jpg", "tropical fish"),
+    ("assets/samples/guitar.jpg", "guitar"),
+    ("assets/samples/teapot-and-apple.jpg", "teapot"),
+    ("assets/samples/tiger.jpg", "tiger"),
+];
+
+const MORE_LABELS: [&str; 14] =
+    ["-l", "teapot", "-l", "tropical fish", "-l", "guitar", "-l", "tiger", "-l", "cat", "-l", "violin", "-l", "steaming bowl"];
+
 fn with<'a>(parts: &[&[&'a str]]) -> Vec<&'a str> {
     parts.concat()
 }
@@ -25,9 +36,16 @@ fn with<'a>(parts: &[&[&'a str]]) -> Vec<&'a str> {
 fn classify_labels_every_sample_right_on_both_devices() {
     let devices: &[&str] = if adapter() { &["cpu", "gpu"] } else { &["cpu"] };
     for device in devices {
-        let said = run(&with(&[&["classify", "-m", "pico", "assets/samples", "--json", "--device", device], &LABELS])).json();
-        assert_eq!(said["images"].as_array().unwrap().len(), SAMPLES.len());
-        for (image, (path, label)) in said["images"].as_array().unwrap().iter().zip(SAMPLES) {
+        let said = run(&with(&[
+            &["classify", "-m", "pico", "assets/samples", "--json", "--top", "99", "--device", device],
+            &LABELS,
+            &MORE_LABELS,
+        ]))
+        .json();
+        let mut samples = [&SAMPLES[..], &EMOJI].concat();
+        samples.sort();
+        assert_eq!(said["images"].as_array().unwrap().len(), samples.len());
+        for (image, (path, label)) in said["images"].as_array().unwrap().iter().zip(samples) {
             assert_eq!((image["input"].as_str(), image["labels"][0]["label"].as_str()), (Some(path), Some(label)));
             let sum: f64 = image["labels"].as_array().unwrap().iter().map(|l| l["score"].as_f64().unwrap()).sum();
             assert!((sum - 1.0).abs() < 1e-5, "softmax sums to 1: {sum}");
@@ -50,7 +68,7 @@ fn classify_prints_the_best_labels_and_none_below_the_threshold() {
     let lines: Vec<&str> = said.out.lines().collect();
     assert_eq!((lines[0], lines.len()), (SAMPLES[3].0, 2));
     assert!(lines[1].ends_with(" %  red circle"), "{}", lines[1]);
-    assert!(said.err.contains("pico knows drawings"), "{}", said.err);
+    assert!(said.err.contains("pico knows emoji and drawings of shapes"), "{}", said.err);
 
     let said = run(&["classify", "-q", "-m", "pico", SAMPLES[3].0, "-l", "blue square", "--score", "cosine", "--threshold", "0.9"]);
     assert_eq!((said.code, said.out.lines().nth(1), said.err.as_str()), (0, Some("          none of these"), ""));
@@ -111,8 +129,8 @@ fn embeddings_are_alike_in_every_format_and_in_the_order_given() {
         found.push(std::fs::read(&file).unwrap());
     }
     let (shape, data) = read_npy(&found[0]);
-    assert_eq!(shape, "(2, 96,)");
-    for row in data.chunks(96) {
+    assert_eq!(shape, "(2, 128,)");
+    for row in data.chunks(128) {
         assert!((row.iter().map(|v| v * v).sum::<f32>() - 1.0).abs() < 1e-5);
     }
     let tensors = safetensors::SafeTensors::deserialize(&found[1]).unwrap();
@@ -123,7 +141,7 @@ fn embeddings_are_alike_in_every_format_and_in_the_order_given() {
     for (i, row) in rows.iter().enumerate() {
         assert_eq!(row["input"], paths[i]);
         let values: Vec<f32> = row["embedding"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect();
-        assert_eq!(values, data[i * 96..][..96]);
+        assert_eq!(values, data[i * 128..][..128]);
     }
     let left: Vec<_> = std::fs::read_dir(&folder).unwrap().collect();
     assert_eq!(left.len(), 3, "nothing half-written is left: {left:?}");
@@ -151,7 +169,7 @@ fn one_bad_picture_leaves_the_others_written() {
     let said =
         run(&["embed", "image", "-q", "-m", "pico", SAMPLES[0].0, text(&bad), "nowhere.png", text(&zero), SAMPLES[1].0, "-o", text(&out)]);
     assert_eq!(said.code, 1);
-    assert_eq!(read_npy(&std::fs::read(&out).unwrap()).0, "(2, 96,)");
+    assert_eq!(read_npy(&std::fs::read(&out).unwrap()).0, "(2, 128,)");
     let lines: Vec<&str> = said.err.lines().filter(|l| l.starts_with("clip-wgpu: ")).collect();
     assert_eq!(lines.len(), 3, "{}", said.err);
     assert!(
@@ -228,12 +246,12 @@ fn preprocess_writes_the_tensor_of_the_library() {
 fn model_info_and_verify() {
     let info = run(&["model", "info", "pico", "--json"]).json();
     let vision = &info["towers"][0];
-    assert_eq!((&vision["parameters"], &vision["dispatches"], &vision["slots"]), (&906_496.into(), &34.into(), &4.into()));
+    assert_eq!((&vision["parameters"], &vision["dispatches"], &vision["slots"]), (&2_845_440.into(), &48.into(), &4.into()));
     assert!(vision["lower_bound_bytes"].as_u64() <= vision["activation_bytes"].as_u64());
     run(&["model", "verify", "pico", "--device", "cpu"]).fails(2, &["compares a GPU with the CPU"]);
     if adapter() {
         let gpu = run(&["model", "info", "pico", "--json", "--device", "gpu"]).json();
-        assert_eq!((&gpu["pipelines"], &gpu["towers"][0]["weight_bytes"]), (&10.into(), &1_835_520.into()));
+        assert_eq!((&gpu["pipelines"], &gpu["towers"][0]["weight_bytes"]), (&10.into(), &5_734_656.into()));
         for model in ["pico", "tests/golden/hf_gelu", "tests/golden/open_clip_quick"] {
             let said = run(&["model", "verify", model, "--json", "--device", "gpu"]).json();
             assert!(said["ok"] == true && said["layers"].as_array().unwrap().len() > 30, "{said}");

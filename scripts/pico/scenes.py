@@ -10,7 +10,9 @@ COLOURS = {
     "purple": (140, 50, 180), "black": (20, 20, 20), "white": (245, 245, 245), "pink": (250, 150, 190), "brown": (125, 75, 35),
 }
 NAMES = [(c, s) for c in COLOURS for s in SHAPES]
-PHRASES = ["a {c} {s}", "{c} {s}", "a photo of a {c} {s}", "a drawing of a {c} {s}", "a picture of a {c} {s}", "the {c} {s}", "an image of a {c} {s}", "a {s} that is {c}"]
+# Pairs that no training picture shows: one or two of each colour, one or two of each shape.
+UNSEEN = [(c, SHAPES[(3 * i + 1) % len(SHAPES)]) for i, c in enumerate(COLOURS)] + [("red", "heart"), ("blue", "circle")]
+SEEN = [n for n in NAMES if n not in UNSEEN]
 
 
 def polygon(x, y, points):

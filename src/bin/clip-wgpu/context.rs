@@ -16,7 +16,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 #[derive(Args)]
 #[command(next_help_heading = "Options for every command")]
 pub struct Globals {
-    /// The model: `pico` (in the box; knows drawings of shapes); a folder or weight file as it comes from Hugging Face, open_clip
+    /// The model: `pico` (in the box; knows emoji and drawings of shapes); a folder or weight file as it comes from Hugging Face, open_clip
     /// or OpenAI; a name on the Hub (openai/clip-vit-base-patch32) or open_clip's (ViT-B-32/laion2b_s34b_b79k), pulled once.
     /// Default: ViT-B-32-256/datacomp_s34b_b86k
     #[arg(short, long, global = true, value_name = "NAME|DIR|FILE")]
@@ -162,7 +162,7 @@ impl Globals {
         let name = self.model()?;
         let files = self.find(&name)?;
         if name == PICO {
-            self.warn("pico knows drawings of ten colours and eight shapes, not photographs; -m DIR takes a real model");
+            self.warn("pico knows emoji and drawings of shapes, not photographs; -m NAME takes a real model (clip-wgpu model list)");
         }
         self.load_on(&self.executor()?, files, options, &[])
     }

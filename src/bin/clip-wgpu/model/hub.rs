@@ -38,7 +38,7 @@ impl List {
             say_json(&json!({"default": registry::DEFAULT, "cache": g.hub().cache.folder, "models": models, "others_in_cache": others}))?;
             return Ok(Outcome::Done);
         }
-        say(&format!("{PICO:44} {:>7}  {:>8}  in the box: drawings and emoji, offline", "4 M", ""))?;
+        say(&format!("{PICO:44} {:>7}  {:>8}  in the box: emoji and drawings of shapes, offline", "4 M", ""))?;
         for p in known {
             let top1 = p.top1.map_or(String::new(), |t| format!("{t:.1} %"));
             let size = format!("{:.0} M", parameters(p) as f64 / 1e6);
