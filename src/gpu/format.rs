@@ -4,6 +4,15 @@ use half::{bf16, f16};
 
 use super::shader::{Part, part};
 
+/// Halfway from f16's greatest value to the next that it would have: what is below rounds to a finite one.
+const F16_LIMIT: f32 = 65_520.0;
+
+/// The first value that is `lost`, looked for in blocks without a branch in them: every weight passes here.
+fn first(values: &[f32], lost: impl Fn(f32) -> bool) -> Option<f32> {
+    let block = values.chunks(1024).find(|block| block.iter().fold(false, |any, v| any | lost(*v)))?;
+    block.iter().copied().find(|v| lost(*v))
+}
+
 /// How a weight matrix is stored. Arithmetic is f32 whatever the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
@@ -36,6 +45,15 @@ impl Format {
             Format::F32 => true,
             Format::F16 => values.iter().all(|&v| f16::from_f32(v).to_f32().to_bits() == v.to_bits()),
             Format::Bf16 => values.iter().all(|&v| v.to_bits() & 0xffff == 0),
+        }
+    }
+
+    /// The first value that is not finite, or not in this format.
+    pub fn first_lost(self, values: &[f32]) -> Option<f32> {
+        match self {
+            Format::F32 => first(values, |v| !v.is_finite()),
+            Format::F16 => first(values, |v| v.is_nan() || v.abs() >= F16_LIMIT),
+            Format::Bf16 => first(values, |v| !bf16::from_f32(v).is_finite()),
         }
     }
 

@@ -209,7 +209,7 @@ async fn smallest_exact(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<Form
 async fn fill(checkpoint: &Checkpoint, desc: &Desc, recipe: &Recipe, format: Format, sink: &mut Sink<'_>) -> Result<()> {
     let expect_held = |values: &[f32]| {
         let name = recipe.tensors().join("`, `");
-        let problem = match values.iter().find(|v| !format.round(&[**v])[0].is_finite()) {
+        let problem = match format.first_lost(values) {
             None => return Ok(()),
             Some(v) if v.is_finite() => format!("`{name}`: expected values that {format:?} can hold, found {v}: use another dtype"),
             Some(v) => format!("tensor `{name}`: expected finite values, found {v}: the file is damaged, or was saved from a failed run"),

@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::output::{complain, megabytes};
+use crate::output::complain;
+#[cfg(feature = "hub")]
+use crate::output::megabytes;
 use clap::{Args, ValueEnum};
-use clip_wgpu::clip::registry::DEFAULT;
-use clip_wgpu::clip::{ModelFiles, PICO, repository};
+use clip_wgpu::clip::{ModelFiles, PICO};
+#[cfg(feature = "hub")]
+use clip_wgpu::clip::{registry::DEFAULT, repository};
+#[cfg(feature = "hub")]
 use clip_wgpu::hub::Hub;
 use clip_wgpu::weights::Format;
 use clip_wgpu::weights::load::StoredAs;
@@ -61,6 +65,7 @@ fn parse_device(text: &str) -> std::result::Result<Device, String> {
 
 impl Globals {
     /// The name of the model; of the default one where none was given.
+    #[cfg(feature = "hub")]
     pub fn model(&self) -> Result<String> {
         if let Some(model) = &self.model {
             return Ok(model.clone());
@@ -72,12 +77,19 @@ impl Globals {
         Ok(DEFAULT.into())
     }
 
+    /// The name of the model.
+    #[cfg(not(feature = "hub"))]
+    pub fn model(&self) -> Result<String> {
+        self.model.clone().ok_or_else(|| Error::Argument("which model? name one: -m pico (in the box), or -m DIR".into()))
+    }
+
     /// The files of the model, or `None` where none was given.
     pub fn files(&self) -> Result<Option<ModelFiles>> {
         self.model.as_deref().map(|name| self.find(name)).transpose()
     }
 
     /// The files of a model, pulled where they are not here; says where they were wrong.
+    #[cfg(feature = "hub")]
     pub fn find(&self, name: &str) -> Result<ModelFiles> {
         let files = self.pulling(|hub| pollster::block_on(ModelFiles::find_in(name, hub)))?;
         files.notes.iter().for_each(|note| self.warn(note));
@@ -85,12 +97,14 @@ impl Globals {
     }
 
     /// The Hub as the environment and `--offline` say.
+    #[cfg(feature = "hub")]
     pub fn hub(&self) -> Hub {
         let hub = Hub::from_env();
         Hub { offline: hub.offline || self.offline, ..hub }
     }
 
     /// Asks the Hub for something, with a line that says how big it is and a progress bar.
+    #[cfg(feature = "hub")]
     pub fn pulling<T>(&self, ask: impl FnOnce(&Hub) -> Result<T>) -> Result<T> {
         let bar = self.bar(0, "pulling  {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
         bar.set_draw_target(ProgressDrawTarget::hidden()); // until there is something to pull
@@ -109,6 +123,12 @@ impl Globals {
         let answer = ask(&Hub { progress: Some(progress), announce: Some(announce), ..self.hub() });
         bar.finish_and_clear();
         answer
+    }
+
+    /// The files of a model.
+    #[cfg(not(feature = "hub"))]
+    pub fn find(&self, name: &str) -> Result<ModelFiles> {
+        pollster::block_on(ModelFiles::find(name))
     }
 
     pub fn warn(&self, message: &str) {

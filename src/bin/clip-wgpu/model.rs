@@ -1,3 +1,4 @@
+#[cfg(feature = "hub")]
 mod hub;
 mod info;
 mod verify;
@@ -17,10 +18,13 @@ use crate::context::Globals;
   clip-wgpu model verify ~/models/clip-vit-base-patch32 --device gpu
   clip-wgpu model rm ViT-B-16/datacomp_xl_s13b_b90k")]
 pub enum Model {
+    #[cfg(feature = "hub")]
     /// The models that are known by name, with size and published accuracy, and those in the cache
     List(hub::List),
+    #[cfg(feature = "hub")]
     /// Pull a model into the cache that Python shares, or its newest version
     Pull(Named),
+    #[cfg(feature = "hub")]
     /// Remove a model from the cache
     Rm(Named),
     /// What a model is made of, and what it takes on the device
@@ -45,8 +49,11 @@ impl Named {
 impl Model {
     pub fn run(self, g: &Globals) -> Result<Outcome> {
         match self {
+            #[cfg(feature = "hub")]
             Model::List(list) => list.run(g),
+            #[cfg(feature = "hub")]
             Model::Pull(named) => hub::pull(g, &named.name(g)?),
+            #[cfg(feature = "hub")]
             Model::Rm(named) => hub::remove(g, &named.name(g)?),
             Model::Info(named) => info::info(g, &named.name(g)?),
             Model::Verify(named) => verify::verify(g, &named.name(g)?),

@@ -85,6 +85,7 @@ impl Document {
 }
 
 /// Bytes in words.
+#[cfg(feature = "hub")]
 pub fn megabytes(bytes: u64) -> String {
     match bytes {
         1_000_000_000.. => format!("{:.1} GB", bytes as f64 / 1e9),
