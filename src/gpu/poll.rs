@@ -1,7 +1,12 @@
 //! Who calls the device's callbacks.
 
 #[cfg(not(target_arch = "wasm32"))]
-use std::{sync::mpsc, thread::JoinHandle, time::Duration};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
 
 /// Who polls a device.
 #[derive(Debug)]
@@ -37,15 +42,19 @@ impl Polling {
     }
 }
 
-/// How long a wait may hold wgpu's locks: whoever presents, or destroys a buffer, waits for them.
+/// How long the thread sleeps between two looks: a sixteenth of the time that it has waited, within these. A wait inside wgpu would
+/// hold its locks, for which whoever presents or destroys a buffer waits; and one with a timeout panics where another thread
+/// submits meanwhile (wgpu-core 30.0.1, an assertion of `Device::maintain`).
 #[cfg(not(target_arch = "wasm32"))]
-const HOLD: Duration = Duration::from_millis(2);
+const PAUSE: [Duration; 2] = [Duration::from_micros(20), Duration::from_millis(1)];
 
 /// A thread that polls the device after each [`PollThread::wake`] until all that was submitted is done.
 #[cfg(not(target_arch = "wasm32"))]
 #[derive(Debug)]
 pub struct PollThread {
     wake: Option<mpsc::Sender<()>>,
+    /// Set with the last [`Gpu`](super::Gpu): a queue that is gone is never empty.
+    stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -53,18 +62,21 @@ pub struct PollThread {
 impl PollThread {
     fn new(device: wgpu::Device) -> Self {
         let (wake, receiver) = mpsc::channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
         let poll = move || {
             while receiver.recv().is_ok() {
-                // Only a wait that ran out leaves work behind: any other error is a lost device, and whoever waits sees its
-                // map fail.
-                let wait = || device.poll(wgpu::PollType::Wait { submission_index: None, timeout: Some(HOLD) });
-                while matches!(wait(), Err(wgpu::PollError::Timeout)) {
-                    std::thread::yield_now();
+                let begun = Instant::now();
+                // An error is a lost device: whoever waits sees its map fail.
+                while !stopped.load(Ordering::Relaxed)
+                    && matches!(device.poll(wgpu::PollType::Poll), Ok(status) if !status.is_queue_empty())
+                {
+                    std::thread::sleep((begun.elapsed() / 16).clamp(PAUSE[0], PAUSE[1]));
                 }
             }
         };
         let thread = std::thread::Builder::new().name("clip-wgpu poll".into()).spawn(poll).expect("a thread can be started");
-        Self { wake: Some(wake), thread: Some(thread) }
+        Self { wake: Some(wake), stop, thread: Some(thread) }
     }
 
     fn wake(&self) {
@@ -78,6 +90,7 @@ impl PollThread {
 impl Drop for PollThread {
     /// Waits for the thread: a driver that is still at work in it while the process ends can crash.
     fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
         drop(self.wake.take());
         if let Some(thread) = self.thread.take().filter(|t| t.thread().id() != std::thread::current().id()) {
             let _ = thread.join(); // it does not panic
