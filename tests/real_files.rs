@@ -202,6 +202,23 @@ fn sizes_of_nothing_and_of_too_much_are_named() {
     assert!(embeddings(&document).len() >= 2 && !said.err.contains("panicked"), "{}", said.err);
 }
 
+/// A frame of one pixel in the middle of a screen of 3 × 3: the rest has the palette's first colour, as Pillow's has, or its
+/// transparent one.
+#[test]
+fn a_gif_whose_frame_is_smaller_than_its_screen() {
+    let palette = [[10, 20, 30], [200, 100, 50], [7, 8, 9], [0, 0, 0]];
+    let gif = |extension: &[u8]| {
+        let screen = [&b"GIF89a"[..], &[3, 0, 3, 0, 0x81, 0, 0], &palette.concat()].concat();
+        [&screen[..], extension, &[0x2c, 1, 0, 1, 0, 1, 0, 1, 0, 0, 2, 2, 0x4c, 0x01, 0, 0x3b]].concat()
+    };
+    for (extension, rest) in [(&[][..], 0), (&[0x21, 0xf9, 4, 1, 0, 0, 2, 0], 2)] {
+        let image = clip_wgpu::Image::decode(&gif(extension)).unwrap();
+        let mut want = [palette[rest]; 9];
+        want[4] = palette[1];
+        assert_eq!(image.rgb8(), want.concat());
+    }
+}
+
 fn bytes_of_gif() -> Vec<u8> {
     let mut out = std::io::Cursor::new(Vec::new());
     RgbImage::from_pixel(20, 20, image::Rgb([255, 0, 0])).write_to(&mut out, image::ImageFormat::Gif).unwrap();

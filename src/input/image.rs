@@ -51,6 +51,9 @@ impl Image {
         if format == image::ImageFormat::Jpeg && is_cut_short(bytes) {
             return Err(Error::Image("a damaged picture: it is cut short: its data ends before the picture does".into()));
         }
+        if format == image::ImageFormat::Gif {
+            fill_screen(bytes, &mut picture);
+        }
         picture.apply_orientation(orientation);
         let (width, height) = (picture.width() as usize, picture.height() as usize);
         Ok(Self { width, height, rgb: into_rgb8(picture) })
@@ -128,6 +131,26 @@ fn what_else(bytes: &[u8]) -> &'static str {
             "a JPEG XL picture, which is not read: convert it to JPEG or PNG"
         }
         _ => "expected a picture (PNG, JPEG, WebP, GIF, BMP, TIFF or ICO), found something else",
+    }
+}
+
+/// Where the first frame of a GIF is smaller than its screen, the rest gets the colour that Pillow gives it: the transparent one
+/// of the palette, else its first (`GifImagePlugin.py`, `load_prepare`).
+fn fill_screen(bytes: &[u8], picture: &mut DynamicImage) {
+    let mut options = gif::DecodeOptions::new();
+    options.set_color_output(gif::ColorOutput::Indexed);
+    let Ok(mut decoder) = options.read_info(bytes) else { return };
+    let global = decoder.global_palette().map(<[u8]>::to_vec);
+    let Ok(Some(frame)) = decoder.next_frame_info() else { return };
+    let (columns, rows) = (
+        u32::from(frame.left)..u32::from(frame.left) + u32::from(frame.width),
+        u32::from(frame.top)..u32::from(frame.top) + u32::from(frame.height),
+    );
+    let at = 3 * usize::from(frame.transparent.unwrap_or(0));
+    let palette = frame.palette.clone().or(global).unwrap_or_default();
+    if let (DynamicImage::ImageRgba8(screen), Some(&[r, g, b])) = (picture, palette.get(at..at + 3)) {
+        let outside = |x: &u32, y: &u32| !columns.contains(x) || !rows.contains(y);
+        screen.enumerate_pixels_mut().filter(|(x, y, _)| outside(x, y)).for_each(|(_, _, pixel)| pixel.0 = [r, g, b, 255]);
     }
 }
 
