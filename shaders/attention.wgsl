@@ -55,16 +55,6 @@ fn key4(base: u32, d4: u32) -> vec4<f32> {
     return select(vec4(0.0), v, 4u * d4 + vec4(0u, 1u, 2u, 3u) < vec4(HEAD));
 }
 
-/// y[r] + Σ w[c] · x[r][c].
-fn multiply_add(y: mat4x4<f32>, w: mat4x4<f32>, x: mat4x4<f32>) -> mat4x4<f32> {
-    return mat4x4(
-        y[0] + w[0] * x[0].x + w[1] * x[0].y + w[2] * x[0].z + w[3] * x[0].w,
-        y[1] + w[0] * x[1].x + w[1] * x[1].y + w[2] * x[1].z + w[3] * x[1].w,
-        y[2] + w[0] * x[2].x + w[1] * x[2].y + w[2] * x[2].z + w[3] * x[2].w,
-        y[3] + w[0] * x[3].x + w[1] * x[3].y + w[2] * x[3].z + w[3] * x[3].w,
-    );
-}
-
 fn scaled(y: mat4x4<f32>, by: vec4<f32>) -> mat4x4<f32> {
     return mat4x4(y[0] * by.x, y[1] * by.y, y[2] * by.z, y[3] * by.w);
 }

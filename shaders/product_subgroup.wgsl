@@ -12,25 +12,6 @@
 const TILE_ROWS = 16u;    // of y, made by a workgroup
 const TILE_COLUMNS = 64u;
 
-/// Rows row … row + 3 of x, at 4·k4 … 4·k4 + 3; rows beyond the last repeat it.
-fn rows4(row: u32, k4: u32) -> mat4x4<f32> {
-    let last = dims.rows - 1u;
-    return mat4x4(input4(min(row, last), k4), input4(min(row + 1u, last), k4), input4(min(row + 2u, last), k4), input4(min(row + 3u, last), k4));
-}
-
-/// Columns col … col + 3 of y: a matrix column for each of four k. To transpose is to name registers otherwise: it costs nothing.
-fn weights4(col: u32, k4: u32) -> mat4x4<f32> {
-    return transpose(mat4x4(weight4(col, k4, dims.k), weight4(col + 1u, k4, dims.k), weight4(col + 2u, k4, dims.k), weight4(col + 3u, k4, dims.k)));
-}
-
-fn store_rows(row: u32, col: u32, y: mat4x4<f32>) {
-    if col >= dims.n { return; }
-    if row < dims.rows { store4(row, col / 4u, y[0]); }
-    if row + 1u < dims.rows { store4(row + 1u, col / 4u, y[1]); }
-    if row + 2u < dims.rows { store4(row + 2u, col / 4u, y[2]); }
-    if row + 3u < dims.rows { store4(row + 3u, col / 4u, y[3]); }
-}
-
 /// The x of lane `at` of the subgroup.
 fn shuffled(x: mat4x4<f32>, at: u32) -> mat4x4<f32> {
     return mat4x4(subgroupShuffle(x[0], at), subgroupShuffle(x[1], at), subgroupShuffle(x[2], at), subgroupShuffle(x[3], at));

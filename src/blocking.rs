@@ -3,6 +3,7 @@
 use std::ops::Deref;
 
 use crate::clip::{self, Embeddings, Options, Score};
+use crate::device::Executor;
 use crate::error::Result;
 use crate::input::Image;
 
@@ -45,6 +46,22 @@ impl Clip {
         pollster::block_on(self.0.encode_images(images))
     }
 
+    /// [`clip::Clip::encode_pixels`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn encode_pixels(&self, pixels: &[f32]) -> Result<Embeddings> {
+        pollster::block_on(self.0.encode_pixels(pixels))
+    }
+
+    /// [`clip::Clip::restore`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn restore(&mut self, executor: &Executor) -> Result<()> {
+        pollster::block_on(self.0.restore(executor))
+    }
+
     /// [`clip::Clip::encode_texts`]
     ///
     /// # Errors
@@ -85,6 +102,22 @@ impl From<clip::Clip> for Clip {
 }
 
 impl Classifier {
+    /// [`clip::Classifier::classify`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn classify(&self, clip: &Clip, images: &[Image], score: Score) -> Result<Vec<f32>> {
+        pollster::block_on(self.0.classify(&clip.0, images, score))
+    }
+
+    /// [`clip::Classifier::classify_pixels`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn classify_pixels(&self, clip: &Clip, pixels: &[f32], score: Score) -> Result<Vec<f32>> {
+        pollster::block_on(self.0.classify_pixels(&clip.0, pixels, score))
+    }
+
     /// [`clip::Classifier::scores`]
     ///
     /// # Errors

@@ -87,8 +87,8 @@ pub trait Op: Any + std::fmt::Debug + Send + Sync {
 
     /// The same in plain Rust with f64 sums: slow, and plainly right. The kernels are tested against it.
     ///
-    /// `data[i]` is input `i` without padding, row after row; u32 inputs come as f32 (all are below 2²⁴). One vector for
-    /// each output.
+    /// `data[i]` is input `i` without padding, row after row; u32 inputs come as f32 (all are below 2²⁴). The
+    /// result is the first output's.
     fn reference(&self, data: &[&[f32]], call: &Call) -> Vec<f32>;
 
     /// Floating-point operations of one run, a multiply-add counted as two.

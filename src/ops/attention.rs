@@ -105,7 +105,7 @@ impl Op for Attention {
         let lengths = call.inputs.len() == 3;
         let flag = |on: bool| on as u32 as f64;
         let constants = [("HEAD", self.head as f64), ("CAUSAL", flag(self.causal)), ("LENGTHS", flag(lengths))];
-        let kernel = Kernel::new(self, call, &[SHADER], (grid, 2));
+        let kernel = Kernel::new(self, call, &[part!("multiply_add.wgsl"), SHADER], (grid, 2));
         vec![if lengths { kernel } else { kernel.absent(2) }.constants(constants).op_dims(dims)]
     }
 

@@ -34,5 +34,9 @@ pub(super) fn kernel(op: &dyn Op, call: &Call, caps: &Caps, own: Part) -> Kernel
         _ => Product::Few,
     });
     let [x, y] = groups(product, rows, n);
-    Kernel::new(op, call, &[PARTS[product as usize], own], ([x, y, 1], 1))
+    let shared = match product {
+        Product::Tile | Product::Few => part!("multiply_add.wgsl"),
+        Product::Direct | Product::Subgroup => part!("product_lanes.wgsl"),
+    };
+    Kernel::new(op, call, &[shared, PARTS[product as usize], own], ([x, y, 1], 1))
 }
