@@ -26,8 +26,9 @@ struct Expected {
 }
 
 fn expected(model: &str) -> Expected {
-    let bytes =
-        std::fs::read(folder(model.split('/').next().unwrap()).join("expected.safetensors")).expect("run scripts/reference/golden.py");
+    let path = folder(model);
+    let path = if path.is_file() { path.parent().unwrap().to_path_buf() } else { path };
+    let bytes = std::fs::read(path.join("expected.safetensors")).expect("run scripts/reference/golden.py");
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let whole = |name: &str| {
         file.tensor(name).unwrap().data().chunks(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as u32).collect::<Vec<_>>()
