@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use crate::clip::{self, Embeddings, Options, Score};
+use crate::clip::{self, Embeddings, Options, PromptCache, Score};
 use crate::device::Executor;
 use crate::error::Result;
 use crate::input::Image;
@@ -54,6 +54,22 @@ impl Clip {
         pollster::block_on(self.0.encode_pixels(pixels))
     }
 
+    /// [`clip::Clip::encode_frame`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn encode_frame(&self, texture: &wgpu::Texture) -> Result<Embeddings> {
+        pollster::block_on(self.0.encode_frame(texture))
+    }
+
+    /// [`clip::Clip::frame_pixels`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn frame_pixels(&self, texture: &wgpu::Texture) -> Result<Vec<f32>> {
+        pollster::block_on(self.0.frame_pixels(texture))
+    }
+
     /// [`clip::Clip::restore`]
     ///
     /// # Errors
@@ -93,6 +109,19 @@ impl Clip {
     pub fn classifier<L: AsRef<str>, T: AsRef<str>>(&self, labels: &[L], templates: &[T]) -> Result<Classifier> {
         pollster::block_on(self.0.classifier(labels, templates)).map(Classifier)
     }
+
+    /// [`clip::Clip::classifier_with`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn classifier_with<L: AsRef<str>, T: AsRef<str>>(
+        &self,
+        cache: &mut PromptCache,
+        labels: &[L],
+        templates: &[T],
+    ) -> Result<Classifier> {
+        pollster::block_on(self.0.classifier_with(cache, labels, templates)).map(Classifier)
+    }
 }
 
 impl From<clip::Clip> for Clip {
@@ -116,6 +145,14 @@ impl Classifier {
     /// As there.
     pub fn classify_pixels(&self, clip: &Clip, pixels: &[f32], score: Score) -> Result<Vec<f32>> {
         pollster::block_on(self.0.classify_pixels(&clip.0, pixels, score))
+    }
+
+    /// [`clip::Classifier::classify_frame`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn classify_frame(&self, clip: &Clip, texture: &wgpu::Texture, score: Score) -> Result<Vec<f32>> {
+        pollster::block_on(self.0.classify_frame(&clip.0, texture, score))
     }
 
     /// [`clip::Classifier::scores`]

@@ -5,13 +5,15 @@ mod common;
 
 use std::sync::Arc;
 
-use clip_wgpu::Result;
 use clip_wgpu::gpu::Caps;
 use clip_wgpu::graph::kernel::Kernel;
 use clip_wgpu::graph::{Call, Desc, Op, Operand, Shape, Size};
 use clip_wgpu::ops::{Act, Attention, Linear, Mean, Normalize, PatchEmbed};
 use clip_wgpu::weights::Format;
-use common::cases::{BOUND, attention, attention_of_a_probe, layer_norm, linear, mean, normalize, patch_embed, pool, scores, token_embed};
+use clip_wgpu::{Preprocess, Result};
+use common::cases::{
+    BOUND, attention, attention_of_a_probe, frame, layer_norm, linear, mean, normalize, patch_embed, pool, scores, token_embed,
+};
 use common::{Case, Random, nmse};
 
 /// An op with another shader text.
@@ -36,9 +38,11 @@ impl Op for Mutant {
     fn lower(&self, call: &Call, caps: &Caps) -> Vec<Kernel> {
         let mut kernels = self.op.lower(call, caps);
         let file = format!("{}.wgsl", self.name());
-        let own = kernels.iter_mut().flat_map(|k| &mut k.parts).find(|p| p.file == file).unwrap();
-        assert_eq!(own.text.matches(self.from).count(), 1, "`{}` stands once in {file}", self.from);
-        own.text = own.text.replace(self.from, self.to).leak();
+        for own in kernels.iter_mut().flat_map(|k| &mut k.parts).filter(|p| p.file == file) {
+            assert_eq!(own.text.matches(self.from).count(), 1, "`{}` stands once in {file}", self.from);
+            own.text = own.text.replace(self.from, self.to).leak();
+        }
+        assert!(kernels.iter().flat_map(|k| &k.parts).any(|p| p.file == file && p.text.contains(self.to)), "{file} is changed");
         kernels
     }
     fn reference(&self, data: &[&[f32]], call: &Call) -> Vec<f32> {
@@ -72,7 +76,7 @@ fn masked(r: &mut Random, causal: bool) -> Case {
 }
 
 /// Fault, its case, what stands in the shader, what stands there instead.
-const FAULTS: [(&str, Build, &str, &str); 26] = [
+const FAULTS: [(&str, Build, &str, &str); 29] = [
     ("QuickGELU's 1.702 as 1.7", |r| act(r, Act::QuickGelu), "-1.702", "-1.7"),
     ("GELU's 1/sqrt(2) as 0.707", |r| act(r, Act::Gelu), "0.70710678", "0.707"),
     ("tanh GELU's 0.044715 as 0.0447", |r| act(r, Act::GeluTanh), "0.044715", "0.0447"),
@@ -132,6 +136,19 @@ const FAULTS: [(&str, Build, &str, &str); 26] = [
         |r| normalize(r, 31, 27, 1.0),
         "sqrt(group_sum(lane, vec2(squares, 0.0)).x)",
         "group_sum(lane, vec2(squares, 0.0)).x",
+    ),
+    ("sums not rounded", |r| frame(r, (31, 40), Preprocess::openai(14)), "vec3<i32>(1 << (BITS - 1u))", "vec3<i32>(0)"),
+    (
+        "rows and columns of a frame exchanged",
+        |r| frame(r, (40, 40), Preprocess::openai(14)),
+        "select(y, x, across)",
+        "select(x, y, across)",
+    ),
+    (
+        "no overshoot held in range",
+        |r| frame(r, (9, 10), Preprocess::openai(14)),
+        "clamp(sum >> vec3(BITS), vec3(0), vec3(255))",
+        "(sum >> vec3(BITS)) & vec3(255)",
     ),
     ("no bias of the scores", |r| scores(r, 65, 3, 512), "* acc + op.bias", "* acc"),
 ];

@@ -9,7 +9,7 @@ use clip_wgpu::graph::session::greatest_submission;
 use clip_wgpu::ops::{Act, Attention, Linear, Mean, PatchEmbed};
 use clip_wgpu::weights::Format;
 use common::cases::{
-    BOUND, attention, attention_of_a_probe, layer_norm, linear, mean, normalize, patch_embed, pool, pool_always, scores, token_embed,
+    BOUND, attention, attention_of_a_probe, layer_norm, linear, mean, normalize, patch_embed, peak, pool, pool_always, scores, token_embed,
 };
 use common::{Case, Random, nmse};
 
@@ -74,6 +74,17 @@ fn layer_norm_over_widths_and_statistics() {
 fn seventy_thousand_rows_fold_into_two_dimensions() {
     check("layer_norm", &layer_norm(&mut Random(4), 70_000, 8, 0.0, 1.0));
     check("normalize", &normalize(&mut Random(4), 70_000, 8, 1.0));
+}
+
+/// On the GPU alone, which is what it measures.
+#[test]
+fn the_yardstick_computes_what_it_is_timed_for() {
+    let Some(gpu) = common::gpu() else { return };
+    for (loops, rows, width) in [(0, 5, 24), (0, 300, 64), (1, 3, 16), (20, 70, 128)] {
+        let case = peak(&mut Random(13), loops, rows, width);
+        let error = nmse(&case.run(&gpu), &case.reference());
+        assert!(error <= BOUND, "{loops} loops over [{rows}, {width}]: nmse {error:.2e}");
+    }
 }
 
 #[test]

@@ -423,14 +423,15 @@ fn compare_takes_no_path_for_a_text() {
 #[test]
 fn an_output_that_cannot_be_written_is_found_first_and_an_earlier_one_stays() {
     let folder = scratch("outputs");
-    let begun = run(&["embed", "image", "-q", "-m", "pico", "no-such.png", "-o", text(&folder.join("none/x.npy"))]);
+    let bad = put(&folder, "bad.png", "no picture");
+    let begun = run(&["embed", "image", "-q", "-m", "pico", &bad, "-o", text(&folder.join("none/x.npy"))]);
     begun.fails(1, &["none/x.npy: No such file"]); // and not a word of the picture
     for name in ["kept.npy", "kept.jsonl", "kept.safetensors"] {
         let kept = put(&folder, name, "before");
-        assert_eq!(run(&["embed", "image", "-q", "-m", "pico", "no-such.png", "-o", &kept]).code, 1);
+        assert_eq!(run(&["embed", "image", "-q", "-m", "pico", &bad, "-o", &kept]).code, 1);
         assert_eq!(std::fs::read(&kept).unwrap(), b"before");
     }
-    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 3, "nothing is left beside");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 4, "nothing is left beside");
 }
 
 #[test]

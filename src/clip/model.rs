@@ -1,10 +1,11 @@
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rayon::prelude::*;
 
 use super::config::{Config, Text, TextPool};
 use super::files::ModelFiles;
+use super::frame::Frames;
 use super::tower::{Runner, Tower};
 use super::vision::Ends;
 use super::{text, vision};
@@ -82,6 +83,8 @@ pub struct Clip {
     pub executor: Executor,
     vision: Option<Tower>,
     text: Option<Tower>,
+    /// What makes pixels of textures, for the size that came last.
+    pub(super) frames: Mutex<Option<Arc<Frames>>>,
     /// What it was loaded from, and how: a lost device is restored from there.
     checkpoint: Checkpoint,
     options: Options,
@@ -113,8 +116,20 @@ impl Clip {
         let logit_scale = load::scalar(&checkpoint, LOGIT_SCALE).await?.unwrap_or(0.0);
         let logit_bias = load::scalar(&checkpoint, LOGIT_BIAS).await?.unwrap_or(0.0);
         let (executor, options) = (executor.clone(), options.clone());
-        let mut clip =
-            Self { config, logit_scale, logit_bias, preprocess, tokenizer, executor, vision: None, text: None, checkpoint, options, keep };
+        let mut clip = Self {
+            config,
+            logit_scale,
+            logit_bias,
+            preprocess,
+            tokenizer,
+            executor,
+            vision: None,
+            text: None,
+            frames: Mutex::new(None),
+            checkpoint,
+            options,
+            keep,
+        };
         clip.load_towers().await?;
         Ok(clip)
     }
@@ -151,6 +166,7 @@ impl Clip {
             }
         }
         [self.vision, self.text] = towers;
+        self.frames = Mutex::new(None); // of the device of before
         Ok(())
     }
 
@@ -224,6 +240,11 @@ impl Clip {
         tower.embed(&[(tower.ends.input, Data::F32(pixels))], self.pixels_size(pixels)?)
     }
 
+    /// The size of a run over one picture.
+    pub(super) fn one_picture(&self) -> Result<Size> {
+        Ok(Size { batch: 1, tokens: self.config.vision()?.tokens() })
+    }
+
     /// The size of a run over these pixels.
     pub(super) fn pixels_size(&self, pixels: &[f32]) -> Result<Size> {
         let v = self.config.vision()?;
@@ -248,31 +269,40 @@ impl Clip {
     }
 
     /// Unit embeddings of texts: each the ids from start to end of text, with or without padding. In a causal tower nothing
-    /// behind the end counts, and rows are cut at the longest text of their batch; elsewhere they are padded to the context.
+    /// behind the end counts: texts of like length are run together, cut at the longest of their batch. Elsewhere they are padded
+    /// to the context.
     ///
     /// # Errors
     /// [`Error::Text`] for an empty text, one above the context or an id outside the vocabulary; [`Error::NonFinite`], or
     /// what the device says.
     pub async fn encode_ids(&self, texts: &[Vec<u32>]) -> Result<Embeddings> {
-        let tower = self.text()?;
+        let (tower, c) = (self.text()?, self.config.text()?);
+        let lengths = texts.iter().map(|ids| pooled_at(c, ids)).collect::<Result<Vec<u32>>>()?;
+        let mut order: Vec<usize> = (0..texts.len()).collect();
+        order.sort_by_key(|&i| lengths[i]); // texts of one length share a batch, which is as long as its longest
         let mut runs = Runs::default();
-        for part in texts.chunks(tower.runner.capacity().batch) {
-            let (inputs, size) = self.text_inputs(part)?;
+        for part in order.chunks(tower.runner.capacity().batch) {
+            let (inputs, size) = self.text_inputs(&part.iter().map(|&i| texts[i].as_slice()).collect::<Vec<_>>())?;
             runs.push(tower.embed(&inputs.of(&tower.ends), size)?).await?;
         }
-        self.embeddings(runs.finish().await?)
+        let sorted = runs.finish().await?;
+        let mut rows = vec![0.0; sorted.len()];
+        for (row, &i) in sorted.chunks(self.config.embed).zip(&order) {
+            rows[i * row.len()..][..row.len()].copy_from_slice(row);
+        }
+        self.embeddings(rows)
     }
 
     /// Ids, lengths and pooled rows of a batch, and its size.
     ///
     /// # Errors
     /// [`Error::Text`]
-    pub fn text_inputs(&self, texts: &[Vec<u32>]) -> Result<(TextInputs, Size)> {
+    pub fn text_inputs<T: AsRef<[u32]>>(&self, texts: &[T]) -> Result<(TextInputs, Size)> {
         let c = self.config.text()?;
-        let pooled_at = texts.iter().map(|ids| pooled_at(c, ids)).collect::<Result<Vec<u32>>>()?;
+        let pooled_at = texts.iter().map(|ids| pooled_at(c, ids.as_ref())).collect::<Result<Vec<u32>>>()?;
         let longest = pooled_at.iter().max().map_or(1, |&at| at as usize + 1);
         let tokens = if c.sees_padding() { c.context } else { longest };
-        let row = |ids: &Vec<u32>| (0..tokens).map(|t| ids.get(t).copied().unwrap_or(c.pad)).collect::<Vec<u32>>();
+        let row = |ids: &T| (0..tokens).map(|t| ids.as_ref().get(t).copied().unwrap_or(c.pad)).collect::<Vec<u32>>();
         let length = |at: &u32| if c.sees_padding() { tokens as u32 } else { at + 1 };
         let lengths = pooled_at.iter().map(length).collect();
         Ok((TextInputs { ids: texts.iter().flat_map(row).collect(), lengths, pooled_at }, Size { batch: texts.len(), tokens }))
@@ -282,7 +312,7 @@ impl Clip {
         self.options.refuse_non_finite
     }
 
-    fn embeddings(&self, data: Vec<f32>) -> Result<Embeddings> {
+    pub(super) fn embeddings(&self, data: Vec<f32>) -> Result<Embeddings> {
         let width = self.config.embed;
         let embeddings = Embeddings { rows: data.len() / width, width, data };
         match embeddings.non_finite() {

@@ -1,6 +1,6 @@
 //! Zero-shot classification: labels as prompts, scored against pictures.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::model::{Clip, Embeddings, Runs};
@@ -44,6 +44,20 @@ impl Clip {
     /// [`Error::Argument`] for no labels, an empty or repeated one, or a template without `{}`; else as
     /// [`Clip::encode_texts`].
     pub async fn classifier<L: AsRef<str>, T: AsRef<str>>(&self, labels: &[L], templates: &[T]) -> Result<Classifier> {
+        self.classifier_with(&mut PromptCache::default(), labels, templates).await
+    }
+
+    /// As [`Clip::classifier`], for labels that are edited while they are in use: only prompts that `cache` does not know are
+    /// encoded. The cache belongs to this model.
+    ///
+    /// # Errors
+    /// As [`Clip::classifier`].
+    pub async fn classifier_with<L: AsRef<str>, T: AsRef<str>>(
+        &self,
+        cache: &mut PromptCache,
+        labels: &[L],
+        templates: &[T],
+    ) -> Result<Classifier> {
         let labels: Vec<String> = labels.iter().map(|l| l.as_ref().trim().to_string()).collect();
         check_labels(&labels)?;
         if let Some(t) = templates.iter().find(|t| !t.as_ref().contains("{}")) {
@@ -53,7 +67,7 @@ impl Clip {
             [] => labels.clone(),
             templates => labels.iter().flat_map(|l| templates.iter().map(move |t| t.as_ref().replace("{}", l))).collect(),
         };
-        let texts = average(&self.encode_texts(&prompts).await?, templates.len().max(1));
+        let texts = average(&cache.rows(self, &prompts).await?, templates.len().max(1));
         let capacity = self.vision()?.runner.capacity().batch;
         let scorer = Scorer::new(&self.executor, &texts, self.logits_of(), capacity).await?;
         Ok(Classifier { labels, texts, logits: self.logits_of(), scorer })
@@ -66,6 +80,27 @@ impl Clip {
     /// What this model's scores are made for.
     pub fn score(&self) -> Score {
         if self.config.sigmoid { Score::Sigmoid } else { Score::Softmax }
+    }
+}
+
+/// Prompts that were encoded, and their embeddings. What was not asked for the last time is forgotten.
+#[derive(Clone, Debug, Default)]
+pub struct PromptCache {
+    known: HashMap<String, Vec<f32>>,
+    /// Prompts that were encoded so far.
+    pub encoded: usize,
+}
+
+impl PromptCache {
+    async fn rows(&mut self, clip: &Clip, prompts: &[String]) -> Result<Embeddings> {
+        let new: Vec<&String> = prompts.iter().filter(|p| !self.known.contains_key(*p)).collect();
+        let rows = clip.encode_texts(&new).await?;
+        self.encoded += new.len();
+        let made: HashMap<String, Vec<f32>> = new.iter().enumerate().map(|(i, p)| (p.to_string(), rows.row(i).to_vec())).collect();
+        self.known.retain(|p, _| prompts.contains(p));
+        self.known.extend(made);
+        let data = prompts.iter().flat_map(|p| &self.known[p]).copied().collect();
+        Ok(Embeddings { rows: prompts.len(), width: clip.config.embed, data })
     }
 }
 
@@ -125,7 +160,8 @@ impl Classifier {
     pub async fn classify(&self, clip: &Clip, images: &[Image], score: Score) -> Result<Vec<f32>> {
         let mut runs = Runs::default();
         for part in images.chunks(clip.vision()?.runner.capacity().batch) {
-            runs.push(self.scorer.submit(clip, &clip.pixels(part)).await?).await?;
+            let pixels = clip.pixels(part);
+            runs.push(self.scorer.submit(clip, Data::F32(&pixels), clip.pixels_size(&pixels)?).await?).await?;
         }
         self.finish(clip, runs, score).await
     }
@@ -137,8 +173,20 @@ impl Classifier {
     pub async fn classify_pixels(&self, clip: &Clip, pixels: &[f32], score: Score) -> Result<Vec<f32>> {
         let mut runs = Runs::default();
         for part in pixels.chunks(3 * clip.config.vision()?.size.pow(2) * clip.vision()?.runner.capacity().batch) {
-            runs.push(self.scorer.submit(clip, part).await?).await?;
+            runs.push(self.scorer.submit(clip, Data::F32(part), clip.pixels_size(part)?).await?).await?;
         }
+        self.finish(clip, runs, score).await
+    }
+
+    /// Scores of a texture of the model's device, `[1, labels]`, as [`Clip::encode_frame`] takes it: only the scores come back.
+    ///
+    /// # Errors
+    /// As [`Clip::encode_frame`] and [`Classifier::classify_pixels`].
+    pub async fn classify_frame(&self, clip: &Clip, texture: &wgpu::Texture, score: Score) -> Result<Vec<f32>> {
+        let size = clip.one_picture()?;
+        let run = clip.submit_frame(texture, |pixels| self.scorer.hand_over(clip, pixels, size)).await?;
+        let mut runs = Runs::default();
+        runs.push(run).await?;
         self.finish(clip, runs, score).await
     }
 
@@ -220,16 +268,23 @@ impl Scorer {
     }
 
     /// Scores of preprocessed pictures: both towers' ends meet where they run.
-    async fn submit(&self, clip: &Clip, pixels: &[f32]) -> Result<Pending> {
-        let (tower, size) = (clip.vision()?, clip.pixels_size(pixels)?);
-        let inputs = [(tower.ends.input, Data::F32(pixels))];
-        let scored = Size { tokens: 1, ..size };
-        if let (Runner::Gpu(vision), Runner::Gpu(scorer), Some(between)) = (&tower.runner, &self.runner, &self.between) {
-            let between = between.lock().unwrap_or_else(PoisonError::into_inner);
-            drop(vision.submit(&inputs, size, &[(tower.ends.embedding, Target::Buffer(&between))])?);
-            return scorer.submit(&[(self.images, Data::Buffer(&between))], scored, &[(self.scores, Target::Host)]);
+    async fn submit(&self, clip: &Clip, pixels: Data<'_>, size: Size) -> Result<Pending> {
+        if self.between.is_some() {
+            return self.hand_over(clip, pixels, size);
         }
-        let embeddings = tower.embed(&inputs, size)?.values().await?.remove(0);
-        self.runner.submit(&[(self.images, Data::F32(&embeddings))], scored, &[self.scores])
+        let tower = clip.vision()?;
+        let embeddings = tower.embed(&[(tower.ends.input, pixels)], size)?.values().await?.remove(0);
+        self.runner.submit(&[(self.images, Data::F32(&embeddings))], Size { tokens: 1, ..size }, &[self.scores])
+    }
+
+    /// The same on a GPU: both runs are handed over at once.
+    fn hand_over(&self, clip: &Clip, pixels: Data<'_>, size: Size) -> Result<Pending> {
+        let tower = clip.vision()?;
+        let (Runner::Gpu(vision), Runner::Gpu(scorer), Some(between)) = (&tower.runner, &self.runner, &self.between) else {
+            return Err(Error::Argument("expected a classifier and a model of the same GPU".into()));
+        };
+        let between = between.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(vision.submit(&[(tower.ends.input, pixels)], size, &[(tower.ends.embedding, Target::Buffer(&between))])?);
+        scorer.submit(&[(self.images, Data::Buffer(&between))], Size { tokens: 1, ..size }, &[(self.scores, Target::Host)])
     }
 }

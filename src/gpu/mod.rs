@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Result};
 pub use format::Format;
-pub use pipeline::{Constant, PipelineKey};
+pub use pipeline::{Binding, Constant, PipelineKey};
 pub(crate) use pipeline::{DIMS_BYTES, DIMS_STRIDE, OP_DIMS_AT, OP_DIMS_BYTES};
 pub use poll::Polling;
 
@@ -111,6 +111,10 @@ pub fn instance(backends: wgpu::Backends) -> wgpu::Instance {
 
 /// All adapters of this machine, hardware first.
 pub async fn adapters() -> Vec<wgpu::Adapter> {
+    #[cfg(target_arch = "wasm32")]
+    if !wgpu::util::is_browser_webgpu_supported().await {
+        return Vec::new(); // an instance cannot even be made
+    }
     let mut found = instance(wgpu::Backends::PRIMARY).enumerate_adapters(wgpu::Backends::PRIMARY).await;
     found.sort_by_key(|a| match a.get_info().device_type {
         wgpu::DeviceType::DiscreteGpu => 0,
@@ -205,6 +209,14 @@ impl Gpu {
 
     pub(crate) fn count_read(&self, bytes: u64) {
         self.read_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Waits for what was submitted; `when` is for the message of a device that is lost meanwhile.
+    pub(crate) async fn done(&self, when: &str) -> Result<()> {
+        let (sender, receiver) = futures::channel::oneshot::channel();
+        self.queue.on_submitted_work_done(move || sender.send(()).unwrap_or(()));
+        self.wake();
+        receiver.await.map_err(|_| Error::DeviceLost(when.into()))
     }
 
     /// Asks for the callbacks of what has been submitted.

@@ -16,8 +16,19 @@ pub struct PipelineKey {
     pub parts: Vec<Part>,
     /// Names and bits of the values.
     pub constants: Vec<(&'static str, u64)>,
-    /// Whether each binding of group 0 is only read.
-    pub read_only: Vec<bool>,
+    /// Those of group 0.
+    pub bindings: Vec<Binding>,
+}
+
+/// What a pipeline expects at a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Binding {
+    /// A storage buffer that is only read.
+    Read,
+    /// A storage buffer.
+    Write,
+    /// A texture whose texels are loaded one by one.
+    Texture,
 }
 
 /// Bytes of one dispatch's place in the dims buffer: the dims, and the op's own from [`OP_DIMS_AT`] on, both at WebGPU's
@@ -29,18 +40,33 @@ pub(crate) const DIMS_BYTES: u64 = 48;
 pub(crate) const OP_DIMS_BYTES: u64 = 32;
 
 pub(super) fn dims_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
-    let uniform = |binding, bytes| entry(binding, wgpu::BufferBindingType::Uniform, NonZeroU64::new(bytes));
+    let uniform = |binding, bytes| {
+        let (ty, min_binding_size) = (wgpu::BufferBindingType::Uniform, NonZeroU64::new(bytes));
+        entry(binding, wgpu::BindingType::Buffer { ty, has_dynamic_offset: true, min_binding_size })
+    };
     let entries = [uniform(0, DIMS_BYTES), uniform(1, OP_DIMS_BYTES)];
     device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some("dims"), entries: &entries })
 }
 
-/// A buffer's binding; with a dynamic offset where its size is given.
-fn entry(binding: u32, ty: wgpu::BufferBindingType, size: Option<NonZeroU64>) -> wgpu::BindGroupLayoutEntry {
-    wgpu::BindGroupLayoutEntry {
-        binding,
-        visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: size.is_some(), min_binding_size: size },
-        count: None,
+fn entry(binding: u32, ty: wgpu::BindingType) -> wgpu::BindGroupLayoutEntry {
+    wgpu::BindGroupLayoutEntry { binding, visibility: wgpu::ShaderStages::COMPUTE, ty, count: None }
+}
+
+impl Binding {
+    fn ty(self) -> wgpu::BindingType {
+        let storage = |read_only| {
+            let ty = wgpu::BufferBindingType::Storage { read_only };
+            wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None }
+        };
+        match self {
+            Binding::Read => storage(true),
+            Binding::Write => storage(false),
+            Binding::Texture => wgpu::BindingType::Texture {
+                sample_type: wgpu::TextureSampleType::Float { filterable: false },
+                view_dimension: wgpu::TextureViewDimension::D2,
+                multisampled: false,
+            },
+        }
     }
 }
 
@@ -73,8 +99,7 @@ impl Gpu {
             label: Some(label),
             source: wgpu::ShaderSource::Wgsl(shader::join(&key.parts).into()),
         });
-        let storage = |(i, &read_only): (usize, &bool)| entry(i as u32, wgpu::BufferBindingType::Storage { read_only }, None);
-        let entries: Vec<_> = key.read_only.iter().enumerate().map(storage).collect();
+        let entries: Vec<_> = key.bindings.iter().enumerate().map(|(i, binding)| entry(i as u32, binding.ty())).collect();
         let operands = self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries });
         let layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(label),

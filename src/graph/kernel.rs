@@ -1,8 +1,8 @@
 //! What an op is lowered to: shader files, bindings, sizes and a grid.
 
-use super::op::{Call, Op};
+use super::op::{Call, Op, Operand};
 use crate::gpu::shader::{Part, part};
-use crate::gpu::{Constant, PipelineKey};
+use crate::gpu::{Binding, Constant, PipelineKey};
 
 /// Declares an op's own uniform in Rust: the same fields in the same order as the struct of this name in its shader.
 macro_rules! op_dims {
@@ -35,6 +35,8 @@ pub trait Uniform: bytemuck::Pod {
 pub enum Bind {
     /// An input of the node, read only.
     Input(usize),
+    /// An input of the node that is a texture.
+    Texture(usize),
     /// An output of the node.
     Output(usize),
     /// Memory that lives within the node, by number: written by an earlier kernel and read by a later one.
@@ -68,11 +70,12 @@ impl Kernel {
     /// over a grid that may be cut along `cut`.
     pub fn new(op: &dyn Op, call: &Call, parts: &[Part], (grid, cut): ([u32; 3], usize)) -> Self {
         let formats = call.formats.iter().flatten().map(|f| f.part());
+        let input = |i| if op.operands()[i] == Operand::Texture { Bind::Texture(i) } else { Bind::Input(i) };
         Self {
             label: op.name(),
             parts: [part!("dims.wgsl")].into_iter().chain(formats).chain(parts.iter().copied()).collect(),
             constants: Vec::new(),
-            binds: (0..call.inputs.len()).map(Bind::Input).chain((0..call.outputs.len()).map(Bind::Output)).collect(),
+            binds: (0..call.inputs.len()).map(input).chain((0..call.outputs.len()).map(Bind::Output)).collect(),
             dims: call.dims(),
             op_dims: [0; 8],
             op_fields: &[],
@@ -102,15 +105,15 @@ impl Kernel {
 
     /// What its pipeline is decided by.
     pub fn key(&self) -> PipelineKey {
-        let read_only = |bind: &Bind| match bind {
-            Bind::Input(_) => true,
-            Bind::Output(_) => false,
-            Bind::Scratch { written, .. } => !written,
+        let binding = |bind: &Bind| match bind {
+            Bind::Texture(_) => Binding::Texture,
+            Bind::Output(_) | Bind::Scratch { written: true, .. } => Binding::Write,
+            Bind::Input(_) | Bind::Scratch { .. } => Binding::Read,
         };
         PipelineKey {
             parts: self.parts.clone(),
             constants: self.constants.iter().map(|(name, value)| (*name, value.to_bits())).collect(),
-            read_only: self.binds.iter().map(read_only).collect(),
+            bindings: self.binds.iter().map(binding).collect(),
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod op;
 mod pending;
 pub mod plan;
 mod profile;
+mod record;
 pub mod session;
 mod weight;
 
@@ -59,6 +60,8 @@ impl Rows {
 pub enum Kind {
     F32,
     U32,
+    /// The values of a texture, four to a texel: a row of the value is a line of it.
+    Texel,
 }
 
 /// A value's name, shape and type.
@@ -75,7 +78,7 @@ impl Desc {
     /// Elements from row to row in a buffer: padded to 8 with zeros, so that kernels read vec4 of any width. Rows of u32
     /// (ids, lengths) are one element and are not padded.
     pub fn stride(&self) -> usize {
-        if self.kind == Kind::U32 { self.width } else { self.width.next_multiple_of(8) }
+        if self.kind == Kind::F32 { self.width.next_multiple_of(8) } else { self.width }
     }
 
     /// Rows in a run of this size.
@@ -187,6 +190,11 @@ impl Graph {
             .collect();
         self.nodes.push(Node { op: Box::new(op), inputs: inputs.into(), outputs: outputs.clone() });
         Ok(outputs)
+    }
+
+    /// Whether an input is a texture.
+    pub fn reads_textures(&self) -> bool {
+        self.values.iter().any(|d| d.kind == Kind::Texel)
     }
 
     /// The value of this name.

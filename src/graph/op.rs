@@ -16,6 +16,8 @@ pub enum Operand {
     Weight,
     /// Rows that are looked up one by one through `weight4()`; they may lie in pieces, each of which gets a dispatch.
     Table,
+    /// A texture of 8-bit values, read texel by texel.
+    Texture,
 }
 
 /// The shape and type of what an op makes.

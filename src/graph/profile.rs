@@ -53,7 +53,7 @@ impl Session {
 
     /// Submits a run whose every dispatch has a pass of its own, between two timestamps: the node of each, and its ticks.
     fn timed(&self, inputs: &[(Value, Data<'_>)], size: Size) -> Result<(Vec<usize>, Vec<super::pending::ReadBack>)> {
-        let record = self.record(size)?;
+        let record = self.record(size, inputs)?;
         let mut encoder = self.encoder();
         inputs.iter().for_each(|(value, data)| self.write(&mut encoder, *value, *data, size));
         let mut reads = Vec::new();

@@ -4,49 +4,29 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::kernel::{Bind, Dims, Kernel};
+use super::kernel::{Bind, Kernel};
 use super::pending::{Pending, ReadBack, ReadBacks};
 use super::plan::{Plan, plan};
-use super::{Desc, DeviceWeights, Graph, Kind, Operand, Origin, Size, Value};
+use super::record::Record;
+use super::{Desc, DeviceWeights, Graph, Kind, Origin, Size, Value};
 use crate::error::{Error, Result};
-use crate::gpu::{Caps, DIMS_BYTES, DIMS_STRIDE, Format, Gpu, OP_DIMS_AT, OP_DIMS_BYTES, PipelineKey};
+use crate::gpu::{Caps, Format, Gpu, PipelineKey};
 
 /// A planned graph on a device. A run creates nothing: it writes inputs, encodes recorded dispatches, submits and maps.
 pub struct Session {
     pub(super) gpu: Gpu,
     pub(super) graph: Arc<Graph>,
-    weights: Arc<DeviceWeights>,
-    plan: Plan,
+    pub(super) weights: Arc<DeviceWeights>,
+    pub(super) plan: Plan,
     capacity: Size,
     kept: Vec<Value>,
-    slots: Vec<wgpu::Buffer>,
+    pub(super) slots: Vec<wgpu::Buffer>,
     /// Of inputs and of what nodes make.
     buffers: Vec<Option<wgpu::Buffer>>,
-    pipelines: HashMap<PipelineKey, wgpu::ComputePipeline>,
+    pub(super) pipelines: HashMap<PipelineKey, wgpu::ComputePipeline>,
     /// Held while a run is submitted, so that runs do not mix.
-    record: Mutex<Record>,
+    pub(super) record: Mutex<Record>,
     read_backs: ReadBacks,
-}
-
-/// The dispatches of a run of one size.
-pub(super) struct Record {
-    size: Size,
-    pub(super) dispatches: Vec<Dispatch>,
-    dims: wgpu::Buffer,
-    pub(super) dims_group: wgpu::BindGroup,
-    /// Bind groups by node, kernel and piece of the table, with what they bind.
-    groups: HashMap<(usize, usize, usize), (Vec<Bind>, wgpu::BindGroup)>,
-}
-
-#[derive(Clone)]
-pub(super) struct Dispatch {
-    pub(super) node: usize,
-    pub(super) pipeline: wgpu::ComputePipeline,
-    pub(super) operands: wgpu::BindGroup,
-    dims: Dims,
-    op_dims: [u32; 8],
-    pub(super) grid: [u32; 3],
-    flops: u64,
 }
 
 /// The data of one input.
@@ -57,6 +37,8 @@ pub enum Data<'a> {
     U32(&'a [u32]),
     /// Rows on the device, padded as [`Desc::stride`] says: what [`Target::Buffer`] is given.
     Buffer(&'a wgpu::Buffer),
+    /// A texture (usage TEXTURE_BINDING) of 8-bit values as they are, of the input's size.
+    Texture(&'a wgpu::Texture),
 }
 
 /// Where a result goes.
@@ -91,9 +73,10 @@ pub(crate) fn check_run(graph: &Graph, inputs: &[(Value, Data<'_>)], size: Size,
 
 fn check_input(desc: &Desc, data: Data<'_>, size: Size) -> Result<()> {
     let (kind, found) = match data {
+        Data::Texture(texture) => return check_texture(desc, texture, size),
         Data::F32(d) => (Kind::F32, d.len()),
         Data::U32(d) => (Kind::U32, d.len()),
-        Data::Buffer(buffer) if buffer.size() >= desc.bytes(size) => return Ok(()),
+        Data::Buffer(buffer) if desc.kind != Kind::Texel && buffer.size() >= desc.bytes(size) => return Ok(()),
         Data::Buffer(buffer) => {
             return session_error(format!(
                 "input `{}`: expected a buffer of {} bytes, found {}",
@@ -112,6 +95,28 @@ fn check_input(desc: &Desc, data: Data<'_>, size: Size) -> Result<()> {
         desc.rows(size),
         desc.width,
         desc.kind
+    ))
+}
+
+fn check_texture(desc: &Desc, texture: &wgpu::Texture, size: Size) -> Result<()> {
+    let wanted = (desc.width / 4, desc.rows(size));
+    let as_they_are = matches!(texture.format(), wgpu::TextureFormat::Rgba8Unorm | wgpu::TextureFormat::Bgra8Unorm);
+    let bound = texture.usage().contains(wgpu::TextureUsages::TEXTURE_BINDING);
+    let flat = texture.dimension() == wgpu::TextureDimension::D2 && texture.depth_or_array_layers() == 1 && texture.sample_count() == 1;
+    if desc.kind == Kind::Texel && (texture.width() as usize, texture.height() as usize) == wanted && as_they_are && bound && flat {
+        return Ok(());
+    }
+    session_error(format!(
+        "input `{}`: expected {}, found a texture of {} × {} {:?} for {:?}",
+        desc.name,
+        match desc.kind {
+            Kind::Texel => format!("a flat texture of {} × {} Rgba8Unorm or Bgra8Unorm for TEXTURE_BINDING", wanted.0, wanted.1),
+            other => format!("rows of {other:?}"),
+        },
+        texture.width(),
+        texture.height(),
+        texture.format(),
+        texture.usage()
     ))
 }
 
@@ -135,6 +140,7 @@ pub fn fitting_batch(gpu: &Gpu, graph: &Graph, wanted: usize, tokens: usize) -> 
     let largest = |batch| {
         let needs = |desc: &Desc, origin: &Origin| match origin {
             Origin::Weight => 0,
+            Origin::Input if desc.kind == Kind::Texel => 0,
             Origin::Input => desc.bytes(Size { batch, tokens }),
             Origin::Node => desc.slot_bytes(Size { batch, tokens }),
         };
@@ -152,7 +158,7 @@ pub fn fitting_batch(gpu: &Gpu, graph: &Graph, wanted: usize, tokens: usize) -> 
 }
 
 /// The kernels of every node, in order.
-fn lowered(gpu: &Gpu, graph: &Graph, weights: &DeviceWeights, size: Size) -> Vec<Vec<Kernel>> {
+pub(super) fn lowered(gpu: &Gpu, graph: &Graph, weights: &DeviceWeights, size: Size) -> Vec<Vec<Kernel>> {
     let format = |value: Value| weights.get(&value).map(|w| w.format);
     graph.nodes.iter().map(|node| graph.with_call(node, size, format, |call| node.op.lower(call, &gpu.caps))).collect()
 }
@@ -234,13 +240,13 @@ impl Session {
         }
         let slots: Vec<_> = plan.slot_bytes.iter().enumerate().map(|(i, &bytes)| storage(gpu, &format!("slot {i}"), bytes)).collect();
         let buffer = |(i, origin): (usize, &Origin)| match origin {
+            Origin::Input if graph.values[i].kind == Kind::Texel => None,
             Origin::Input => Some(storage(gpu, &graph.values[i].name, graph.values[i].bytes(capacity))),
             Origin::Node => plan.slot_of[i].map(|s| slots[s].clone()),
             Origin::Weight => None,
         };
         let buffers: Vec<_> = graph.origins.iter().enumerate().map(buffer).collect();
-        let (dims, dims_group) = dims_buffer(gpu, graph.nodes.len());
-        let record = Record { size: Size { batch: 0, tokens: 0 }, dispatches: Vec::new(), dims, dims_group, groups: HashMap::new() };
+        let record = Mutex::new(Record::new(gpu, graph.nodes.len()));
         let session = Self {
             gpu: gpu.clone(),
             graph,
@@ -251,10 +257,12 @@ impl Session {
             slots,
             buffers,
             pipelines,
-            record: Mutex::new(record),
+            record,
             read_backs: Arc::default(),
         };
-        drop(session.record(capacity)?);
+        if !session.graph.reads_textures() {
+            drop(session.record(capacity, &[])?); // so that the first run makes nothing
+        }
         Ok(session)
     }
 
@@ -304,7 +312,7 @@ impl Session {
     }
 
     fn hand_over(&self, inputs: &[(Value, Data<'_>)], size: Size, results: &[(Value, Target<'_>)]) -> Result<Vec<ReadBack>> {
-        let record = self.record(size)?;
+        let record = self.record(size, inputs)?;
         let mut encoder = self.encoder();
         inputs.iter().for_each(|(value, data)| self.write(&mut encoder, *value, *data, size));
         let costs: Vec<u64> = record.dispatches.iter().map(|d| d.flops).collect();
@@ -346,91 +354,8 @@ impl Session {
         }
     }
 
-    /// The dispatches of a run of this size, with their dims written.
-    pub(super) fn record(&self, size: Size) -> Result<std::sync::MutexGuard<'_, Record>> {
-        let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
-        if record.size == size {
-            return Ok(record);
-        }
-        let mut dispatches = Vec::new();
-        for (node, kernels) in lowered(&self.gpu, &self.graph, &self.weights, size).into_iter().enumerate() {
-            for (at, kernel) in kernels.iter().enumerate() {
-                self.record_kernel(&mut record.groups, &mut dispatches, (node, at), kernel)?;
-            }
-        }
-        if record.dims.size() < dispatches.len() as u64 * DIMS_STRIDE {
-            (record.dims, record.dims_group) = dims_buffer(&self.gpu, dispatches.len());
-        }
-        let mut bytes = vec![0; DIMS_STRIDE as usize * dispatches.len()];
-        for (place, d) in bytes.chunks_mut(DIMS_STRIDE as usize).zip(&dispatches) {
-            place[..DIMS_BYTES as usize].copy_from_slice(bytemuck::bytes_of(&d.dims));
-            place[OP_DIMS_AT as usize..][..OP_DIMS_BYTES as usize].copy_from_slice(bytemuck::bytes_of(&d.op_dims));
-        }
-        self.gpu.queue.write_buffer(&record.dims, 0, &bytes);
-        (record.size, record.dispatches) = (size, dispatches);
-        Ok(record)
-    }
-
-    fn record_kernel(
-        &self,
-        groups: &mut HashMap<(usize, usize, usize), (Vec<Bind>, wgpu::BindGroup)>,
-        dispatches: &mut Vec<Dispatch>,
-        (node, at): (usize, usize),
-        kernel: &Kernel,
-    ) -> Result<()> {
-        let no_pipeline = || Error::Device(format!("{} has no kernel for this size: the session was made without it", kernel.label));
-        let pipeline = self.pipelines.get(&kernel.key()).ok_or_else(no_pipeline)?;
-        for piece in 0..self.pieces(node, kernel) {
-            let known = groups.get(&(node, at, piece)).filter(|(binds, _)| *binds == kernel.binds).map(|(_, group)| group.clone());
-            let operands = known.unwrap_or_else(|| {
-                let buffers: Vec<wgpu::Buffer> = kernel.binds.iter().map(|bind| self.bound(node, *bind, piece)).collect();
-                let group = group(&self.gpu, kernel.label, &pipeline.get_bind_group_layout(0), &buffers);
-                groups.insert((node, at, piece), (kernel.binds.clone(), group.clone()));
-                group
-            });
-            let (first, count) = self.table(node).map_or((0, 0), |t| (t.pieces[piece].first, t.pieces[piece].rows));
-            for cut in kernel.cuts(self.gpu.caps.submission_flops()) {
-                dispatches.push(Dispatch {
-                    node,
-                    pipeline: pipeline.clone(),
-                    operands: operands.clone(),
-                    dims: Dims { first: first as u32, count: count as u32, group: cut.0, ..kernel.dims },
-                    op_dims: kernel.op_dims,
-                    grid: cut.1,
-                    flops: kernel.flops_of(cut),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// The table that a node looks rows up in.
-    fn table(&self, node: usize) -> Option<&super::DeviceWeight> {
-        let node = &self.graph.nodes[node];
-        let at = node.op.operands().iter().position(|o| *o == Operand::Table)?;
-        self.weights.get(node.inputs.get(at)?)
-    }
-
-    /// Dispatches of a kernel: one for each piece of the table that it reads.
-    fn pieces(&self, node: usize, kernel: &Kernel) -> usize {
-        let reads_table = |bind: &Bind| matches!(bind, Bind::Input(i) if self.graph.nodes[node].op.operands()[*i] == Operand::Table);
-        if kernel.binds.iter().any(reads_table) { self.table(node).map_or(1, |t| t.pieces.len()) } else { 1 }
-    }
-
-    fn bound(&self, node: usize, bind: Bind, piece: usize) -> wgpu::Buffer {
-        let of = &self.graph.nodes[node];
-        match bind {
-            Bind::Output(i) => self.buffer(of.outputs[i]).clone(),
-            Bind::Scratch { at, .. } => self.slots[self.plan.scratch_of[node][at]].clone(),
-            Bind::Input(i) => match self.weights.get(&of.inputs[i]) {
-                Some(weight) => weight.pieces[if of.op.operands()[i] == Operand::Table { piece } else { 0 }].buffer.clone(),
-                None => self.buffer(of.inputs[i]).clone(),
-            },
-        }
-    }
-
-    fn buffer(&self, value: Value) -> &wgpu::Buffer {
-        self.buffers[value.0].as_ref().expect("what is no weight has a buffer")
+    pub(super) fn buffer(&self, value: Value) -> &wgpu::Buffer {
+        self.buffers[value.0].as_ref().expect("what is neither weight nor texture has a buffer")
     }
 
     fn encode(&self, encoder: &mut wgpu::CommandEncoder, range: std::ops::Range<usize>, record: &Record) {
@@ -439,24 +364,14 @@ impl Session {
     }
 
     pub(super) fn write(&self, encoder: &mut wgpu::CommandEncoder, value: Value, data: Data<'_>, size: Size) {
-        let (desc, buffer) = (self.graph.desc(value), self.buffer(value));
+        let (desc, buffer) = (self.graph.desc(value), || self.buffer(value));
         match data {
-            Data::F32(d) if desc.stride() != desc.width => self.gpu.queue.write_buffer(buffer, 0, &Format::F32.pack(d, desc.width)),
-            Data::F32(d) => self.gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(d)),
-            Data::U32(d) => self.gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(d)),
-            Data::Buffer(from) => encoder.copy_buffer_to_buffer(from, 0, buffer, 0, desc.bytes(size)),
+            Data::F32(d) if desc.stride() != desc.width => self.gpu.queue.write_buffer(buffer(), 0, &Format::F32.pack(d, desc.width)),
+            Data::F32(d) => self.gpu.queue.write_buffer(buffer(), 0, bytemuck::cast_slice(d)),
+            Data::U32(d) => self.gpu.queue.write_buffer(buffer(), 0, bytemuck::cast_slice(d)),
+            Data::Buffer(from) => encoder.copy_buffer_to_buffer(from, 0, buffer(), 0, desc.bytes(size)),
+            Data::Texture(_) => {} // bound as it is
         }
-    }
-}
-
-impl Record {
-    pub(super) fn dispatch(&self, at: usize, pass: &mut wgpu::ComputePass<'_>) {
-        let d = &self.dispatches[at];
-        let (offset, [x, y, z]) = (at as u32 * DIMS_STRIDE as u32, d.grid);
-        pass.set_pipeline(&d.pipeline);
-        pass.set_bind_group(0, &d.operands, &[]);
-        pass.set_bind_group(1, &self.dims_group, &[offset, offset]);
-        pass.dispatch_workgroups(x, y, z);
     }
 }
 
@@ -464,28 +379,4 @@ impl Record {
 pub(crate) fn storage(gpu: &Gpu, label: &str, bytes: u64) -> wgpu::Buffer {
     let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
     gpu.device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size: bytes, usage, mapped_at_creation: false })
-}
-
-/// Room for the dims of so many dispatches.
-fn dims_buffer(gpu: &Gpu, dispatches: usize) -> (wgpu::Buffer, wgpu::BindGroup) {
-    let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("dims"),
-        size: DIMS_STRIDE * dispatches.max(1) as u64,
-        usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    });
-    let place = |offset, bytes| {
-        wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &buffer, offset, size: std::num::NonZeroU64::new(bytes) })
-    };
-    let entry = |(binding, resource)| wgpu::BindGroupEntry { binding, resource };
-    let entries = [(0, place(0, DIMS_BYTES)), (1, place(OP_DIMS_AT, OP_DIMS_BYTES))].map(entry);
-    let group =
-        gpu.device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some("dims"), layout: &gpu.dims_layout, entries: &entries });
-    (buffer, group)
-}
-
-fn group(gpu: &Gpu, label: &str, layout: &wgpu::BindGroupLayout, buffers: &[wgpu::Buffer]) -> wgpu::BindGroup {
-    let entries: Vec<_> =
-        buffers.iter().enumerate().map(|(i, b)| wgpu::BindGroupEntry { binding: i as u32, resource: b.as_entire_binding() }).collect();
-    gpu.device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some(label), layout, entries: &entries })
 }

@@ -85,7 +85,7 @@ impl HostSession {
     /// Runs all nodes; `done` is told of each.
     fn run(&self, inputs: &[(Value, Data<'_>)], size: Size, mut done: impl FnMut(usize, &Graph)) -> Result<Slots> {
         check_run(&self.graph, inputs, size, self.capacity)?;
-        if let Some((v, _)) = inputs.iter().find(|(_, data)| matches!(data, Data::Buffer(_))) {
+        if let Some((v, _)) = inputs.iter().find(|(_, data)| matches!(data, Data::Buffer(_) | Data::Texture(_))) {
             return Err(Error::Argument(format!("input `{}` is on a device, but the host runs", self.graph.desc(*v).name)));
         }
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();

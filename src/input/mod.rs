@@ -3,7 +3,7 @@
 mod exif;
 mod image;
 mod preprocess;
-mod resize;
+pub(crate) mod resize;
 mod text;
 
 pub use self::image::{Image, MAX_PIXELS};

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Image;
-use super::resize::{Window, resize};
+use super::resize::{Passes, Window};
 use crate::error::{Error, Result};
 
 /// How a picture is brought to the tower's square.
@@ -37,6 +37,13 @@ pub struct Preprocess {
     pub std: [f32; 3],
     /// What `Longest` fills with, per channel, 0 to 255.
     pub fill: [u8; 3],
+}
+
+/// A picture's passes, and where in the square what they make stands; the rest is filled.
+pub(crate) struct Placed {
+    pub passes: Passes,
+    pub left: usize,
+    pub top: usize,
 }
 
 const OPENAI_MEAN: [f32; 3] = [0.48145466, 0.4578275, 0.40821073];
@@ -163,14 +170,33 @@ impl Preprocess {
         let square = self.square(image);
         let mut pixels = Vec::with_capacity(3 * self.size * self.size);
         for c in 0..3 {
-            pixels.extend(square.iter().skip(c).step_by(3).map(|&v| (v as f32 / 255.0 - self.mean[c]) / self.std[c]));
+            pixels.extend(square.iter().skip(c).step_by(3).map(|&v| self.pixel(c, v)));
         }
         pixels
     }
 
+    /// What the tower reads for an 8-bit value of channel `c`.
+    pub(crate) fn pixel(&self, c: usize, level: u8) -> f32 {
+        (level as f32 / 255.0 - self.mean[c]) / self.std[c]
+    }
+
     /// The picture resized and cropped: `[size, size, 3]` bytes, those of PIL.
     pub fn square(&self, image: &Image) -> Vec<u8> {
-        let (w, h) = (image.width(), image.height());
+        let Placed { passes, left, top } = self.placed(image.width(), image.height());
+        let (columns, rows) = (passes.across.len(), passes.down.len());
+        let middle = passes.run(image.rgb8(), image.width());
+        if (columns, rows) == (self.size, self.size) {
+            return middle;
+        }
+        let mut out = self.fill.repeat(self.size * self.size);
+        for (y, line) in middle.chunks(3 * columns).enumerate() {
+            out[3 * ((top + y) * self.size + left)..][..line.len()].copy_from_slice(line);
+        }
+        out
+    }
+
+    /// How a picture of `w` × `h` pixels is brought to the square, and where in it.
+    pub(crate) fn placed(&self, w: usize, h: usize) -> Placed {
         let (short, long) = (w.min(h), w.max(h));
         let scaled = |n: usize| -> usize {
             match self.mode {
@@ -183,16 +209,7 @@ impl Preprocess {
         };
         let (w2, h2) = (scaled(w), scaled(h));
         let ((left, columns), (top, rows)) = (self.middle(w2), self.middle(h2));
-        let window = Window { columns, rows };
-        let middle = resize(image.rgb8(), (w, h), (w2, h2), &window, self.filter);
-        if (window.columns.len(), window.rows.len()) == (self.size, self.size) {
-            return middle;
-        }
-        let mut out = self.fill.repeat(self.size * self.size);
-        for (y, line) in middle.chunks(3 * window.columns.len()).enumerate() {
-            out[3 * ((top + y) * self.size + left)..][..line.len()].copy_from_slice(line);
-        }
-        out
+        Placed { passes: Passes::new((w, h), (w2, h2), &Window { columns, rows }, self.filter), left, top }
     }
 
     /// Of `n` pixels, those in the middle `size`, and how many are filled in before them. What is cut off rounds halves to even,

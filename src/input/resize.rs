@@ -7,12 +7,13 @@ use rayon::prelude::*;
 use super::Filter;
 
 /// Bits behind the point of a weight: a sum of 8-bit values fits into 32 with two to spare.
-const BITS: u32 = 32 - 8 - 2;
+pub(crate) const BITS: u32 = 32 - 8 - 2;
 
 /// The input that one output row or column is made of.
-struct Taps {
-    first: usize,
-    weights: Vec<i32>,
+#[derive(Clone, Debug)]
+pub(crate) struct Taps {
+    pub first: usize,
+    pub weights: Vec<i32>,
 }
 
 impl Filter {
@@ -68,7 +69,7 @@ impl Filter {
 }
 
 /// The inputs that some taps reach.
-fn reach(taps: &[Taps]) -> Range<usize> {
+pub(crate) fn reach(taps: &[Taps]) -> Range<usize> {
     let first = taps.iter().map(|t| t.first).min().unwrap_or(0);
     first..taps.iter().map(|t| t.first + t.weights.len()).max().unwrap_or(0)
 }
@@ -85,18 +86,38 @@ pub struct Window {
     pub rows: Range<usize>,
 }
 
-/// `window` of `[h, w, 3]` resized to `[h2, w2, 3]`: no more of it is computed, whatever the picture's shape. Two passes that
-/// each round to 8 bits, so that their order shows: the horizontal one first, but for pictures shrunk by more lines than twice
-/// the columns (h − h' > 2 · (w − w'), Pillow 13).
-pub fn resize(rgb: &[u8], (w, h): (usize, usize), (w2, h2): (usize, usize), window: &Window, filter: Filter) -> Vec<u8> {
-    let (across, down) = (filter.taps(w, w2, window.columns.clone()), filter.taps(h, h2, window.rows.clone()));
-    let (columns, rows) = (reach(&across), reach(&down));
-    if h > h2 && (h - h2) as i64 > 2 * (w as i64 - w2 as i64) {
-        let narrow = vertical(rgb, w, columns.clone(), 0, &down);
-        return horizontal(&narrow, columns.len(), columns.start, &across);
+/// How `window` of a picture of some size resized to another is made, no more of it being computed. Two passes that each round
+/// to 8 bits, so that their order shows.
+#[derive(Clone, Debug)]
+pub(crate) struct Passes {
+    /// What each column, and each row, is made of.
+    pub across: Vec<Taps>,
+    pub down: Vec<Taps>,
+    /// The horizontal pass is the first, but for pictures shrunk by more lines than twice the columns (h − h' > 2 · (w − w'),
+    /// Pillow 13).
+    pub down_first: bool,
+}
+
+impl Passes {
+    pub fn new((w, h): (usize, usize), (w2, h2): (usize, usize), window: &Window, filter: Filter) -> Self {
+        Self {
+            across: filter.taps(w, w2, window.columns.clone()),
+            down: filter.taps(h, h2, window.rows.clone()),
+            down_first: h > h2 && (h - h2) as i64 > 2 * (w as i64 - w2 as i64),
+        }
     }
-    let low = horizontal(&rgb[3 * w * rows.start..3 * w * rows.end], w, 0, &across);
-    vertical(&low, across.len(), 0..across.len(), rows.start, &down)
+
+    /// The window of the `[h, w, 3]` picture that the passes were made for: `[rows, columns, 3]`.
+    pub fn run(&self, rgb: &[u8], w: usize) -> Vec<u8> {
+        let (across, down) = (&self.across, &self.down);
+        let (columns, rows) = (reach(across), reach(down));
+        if self.down_first {
+            let narrow = vertical(rgb, w, columns.clone(), 0, down);
+            return horizontal(&narrow, columns.len(), columns.start, across);
+        }
+        let low = horizontal(&rgb[3 * w * rows.start..3 * w * rows.end], w, 0, across);
+        vertical(&low, across.len(), 0..across.len(), rows.start, down)
+    }
 }
 
 /// Lines of `w` pixels, the first of which is column `first`, each made of one pixel for each of `taps`.

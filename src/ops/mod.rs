@@ -1,11 +1,13 @@
 //! The ops: one Rust file and one WGSL file each, of the same name.
 
 mod attention;
+mod frame;
 mod layer_norm;
 mod linear;
 mod mean;
 mod normalize;
 mod patch_embed;
+mod peak;
 mod pool;
 mod product;
 mod scores;
@@ -14,11 +16,13 @@ mod token_embed;
 #[cfg(feature = "host")]
 pub(crate) use attention::queries;
 pub use attention::{Attention, MAX_HEAD};
+pub use frame::Frame;
 pub use layer_norm::LayerNorm;
 pub use linear::{Act, Linear};
 pub use mean::Mean;
 pub use normalize::Normalize;
 pub use patch_embed::PatchEmbed;
+pub use peak::Peak;
 pub use pool::{Pool, PooledRow};
 pub use scores::Scores;
 pub use token_embed::TokenEmbed;

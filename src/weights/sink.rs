@@ -2,7 +2,7 @@
 
 use super::Format;
 use crate::device::Executor;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::graph::{Desc, DeviceWeight, Operand};
 #[cfg(feature = "host")]
@@ -76,7 +76,7 @@ impl<'a> Sink<'a> {
             Sink::Gpu { weight, .. } => Filled::Gpu(weight),
             #[cfg(feature = "host")]
             Sink::Host { rows, width, format, operand } => Filled::Host(match operand {
-                Operand::Rows => HostWeight::Plain(rows),
+                Operand::Rows | Operand::Texture => HostWeight::Plain(rows),
                 Operand::Weight => HostWeight::packed(&rows, width),
                 Operand::Table => HostWeight::table(format, &rows, width),
             }),
@@ -86,9 +86,6 @@ impl<'a> Sink<'a> {
 
 /// Submits what was written and waits for it, so that no second copy of the checkpoint gathers in staging memory.
 async fn flush(gpu: &Gpu) -> Result<()> {
-    let (sender, receiver) = futures::channel::oneshot::channel();
     gpu.queue.submit([]);
-    gpu.queue.on_submitted_work_done(move || sender.send(()).unwrap_or(()));
-    gpu.wake();
-    receiver.await.map_err(|_| Error::DeviceLost("while weights were written".into()))
+    gpu.done("while weights were written").await
 }

@@ -7,7 +7,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
-use crate::send::{BoxFuture, Shared};
+pub use crate::send::BoxFuture;
+use crate::send::Shared;
 
 /// A file, a URL, a Blob: bytes that are read range by range, so that no checkpoint lies in memory whole. Several ranges may be
 /// read at once.

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use clip_wgpu::Preprocess;
 use clip_wgpu::graph::{Graph, Kind, Rows, Size, Value};
-use clip_wgpu::ops::{Attention, LayerNorm, Linear, Mean, Normalize, PatchEmbed, Pool, PooledRow, Scores, TokenEmbed};
+use clip_wgpu::ops::{Attention, Frame, LayerNorm, Linear, Mean, Normalize, PatchEmbed, Peak, Pool, PooledRow, Scores, TokenEmbed};
 use clip_wgpu::weights::Format;
 
 use super::{Case, Random};
@@ -76,6 +77,32 @@ pub fn mean(r: &mut Random, op: Mean, tokens: usize, width: usize) -> Case {
     let output = g.push("y", op, &[x]).unwrap();
     let size = Size { batch: 3, tokens };
     Case { graph: Arc::new(g), output, data: vec![(x, r.many(3 * tokens * width, 1.0))], format: Format::F32, size }
+}
+
+/// A texture of random texels; the tables are those of the recipe.
+pub fn frame(r: &mut Random, (width, height): (usize, usize), recipe: Preprocess) -> Case {
+    let op = Frame { width, height, recipe };
+    let (tables, mut g) = (op.tables(), Graph::default());
+    let frame = g.input("frame", Rows::PerItem(height), 4 * width, Kind::Texel);
+    let looked_up = g.weight("tables", 1, tables.len());
+    let output = g.push("y", op, &[frame, looked_up]).unwrap();
+    let texels = (0..4 * width * height).map(|_| r.below(256) as f32).collect();
+    let bits = tables.into_iter().map(f32::from_bits).collect();
+    Case {
+        graph: Arc::new(g),
+        output,
+        data: vec![(frame, texels), (looked_up, bits)],
+        format: Format::F32,
+        size: Size { batch: 1, tokens: 1 },
+    }
+}
+
+pub fn peak(r: &mut Random, loops: usize, rows: usize, width: usize) -> Case {
+    let mut g = Graph::default();
+    let x = g.weight("x", rows, width);
+    let output = g.push("y", Peak { loops }, &[x]).unwrap();
+    let size = Size { batch: rows, tokens: 1 };
+    Case { graph: Arc::new(g), output, data: vec![(x, r.many(rows * width, 0.9))], format: Format::F32, size }
 }
 
 pub fn patch_embed(r: &mut Random, op: PatchEmbed, n: usize, format: Format) -> Case {

@@ -53,6 +53,24 @@ pub fn nmse(got: &[f32], want: &[f32]) -> f64 {
     error / want.iter().map(|w| (*w as f64).powi(2)).sum::<f64>().max(1e-300)
 }
 
+/// A texture of 8-bit texels, four values each.
+pub fn texture(gpu: &Gpu, (width, height): (usize, usize), format: wgpu::TextureFormat, texels: &[u8]) -> wgpu::Texture {
+    let size = wgpu::Extent3d { width: width as u32, height: height as u32, depth_or_array_layers: 1 };
+    let texture = gpu.device.create_texture(&wgpu::TextureDescriptor {
+        label: Some("frame"),
+        size,
+        mip_level_count: 1,
+        sample_count: 1,
+        dimension: wgpu::TextureDimension::D2,
+        format,
+        usage: wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::COPY_DST,
+        view_formats: &[],
+    });
+    let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(4 * width as u32), rows_per_image: None };
+    gpu.queue.write_texture(texture.as_image_copy(), texels, layout, size);
+    texture
+}
+
 /// A graph of one node, the data of its inputs and weights, and how large to run it.
 pub struct Case {
     pub graph: Arc<Graph>,
@@ -90,7 +108,7 @@ impl Case {
         for (value, data) in self.data.iter().filter(|(v, _)| self.graph.origins[v.0] == Origin::Weight) {
             let width = self.graph.desc(*value).width;
             let weight = match self.graph.operand(*value) {
-                Operand::Rows => HostWeight::Plain(data.clone()),
+                Operand::Rows | Operand::Texture => HostWeight::Plain(data.clone()),
                 Operand::Table => HostWeight::table(self.format, data, width),
                 Operand::Weight => HostWeight::packed(&self.format.round(data), width),
             };
@@ -116,6 +134,12 @@ impl Case {
         if self.graph.desc(value).kind == Kind::U32 { Data::U32(&whole[i]) } else { Data::F32(&self.data[i].1) }
     }
 
+    fn texture(&self, gpu: &Gpu, i: usize, value: Value) -> wgpu::Texture {
+        let desc = self.graph.desc(value);
+        let texels: Vec<u8> = self.data[i].1.iter().map(|&v| v as u8).collect();
+        texture(gpu, (desc.width / 4, desc.rows(self.size)), wgpu::TextureFormat::Rgba8Unorm, &texels)
+    }
+
     /// What the kernel makes of it.
     pub fn run(&self, gpu: &Gpu) -> Vec<f32> {
         let mut weights = DeviceWeights::new();
@@ -128,7 +152,12 @@ impl Case {
             }
         }
         let (inputs, whole) = (self.inputs(), self.whole());
-        let inputs: Vec<(Value, Data)> = inputs.iter().map(|&(i, v)| (v, self.input(i, v, &whole))).collect();
+        let texture = |&(i, v): &(usize, Value)| (self.graph.desc(v).kind == Kind::Texel).then(|| self.texture(gpu, i, v));
+        let textures: Vec<_> = inputs.iter().map(texture).collect();
+        let data = |(i, v): (usize, Value)| self.input(i, v, &whole);
+        let inputs: Vec<(Value, Data)> = (inputs.iter().zip(&textures))
+            .map(|(&(i, v), texture)| (v, texture.as_ref().map_or_else(|| data((i, v)), Data::Texture)))
+            .collect();
         pollster::block_on(async {
             let session = Session::new(gpu, self.graph.clone(), weights.into(), &[self.output], self.size).await.expect("a session");
             session.run_and_read(&inputs, self.size, &[self.output]).await.expect("a run").remove(0)

@@ -2,11 +2,13 @@ use std::time::Instant;
 
 use clap::Args;
 use clip_wgpu::graph::{Data, Size, Timing};
+use clip_wgpu::peak::Peak;
 use clip_wgpu::{Clip, Options, Result};
 use serde_json::{Value, json};
 
 use crate::Outcome;
 use crate::context::Globals;
+use crate::device::peak_json;
 use crate::output::{say, say_json};
 use clip_wgpu::clip::config::TextPool;
 
@@ -57,10 +59,14 @@ impl Bench {
         let mut lines = Vec::new();
         let towers = [clip.config.vision.as_ref().map(|_| "image"), clip.config.text.as_ref().map(|_| "text")];
         let mut profiles = Vec::new();
+        let peak = self.profile.then(|| pollster::block_on(executor.peak())).transpose()?;
+        if let Some(peak) = peak.filter(|_| !g.json) {
+            say(&format!("at most {:.0} GFLOP/s in f32, {:.1} GB/s", peak.gflops, peak.gbytes_per_second))?;
+        }
         for tower in towers.into_iter().flatten() {
-            if self.profile {
+            if let Some(peak) = &peak {
                 for &batch in self.batches.iter().filter(|b| **b > 0) {
-                    profiles.push(self.profiled(g, &clip, tower, batch as usize)?);
+                    profiles.push(self.profiled(g, &clip, tower, batch as usize, peak)?);
                 }
                 continue;
             }
@@ -85,14 +91,14 @@ impl Bench {
         if g.json {
             let tokens = self.tokens.or(clip.config.text.as_ref().map(|t| t.context));
             say_json(
-                &json!({"model": name, "device": executor.name(), "load_ms": load_ms, "text_tokens": tokens, "lines": lines, "profiles": profiles}),
+                &json!({"model": name, "device": executor.name(), "load_ms": load_ms, "text_tokens": tokens, "lines": lines, "profiles": profiles, "peak": peak.as_ref().map(peak_json)}),
             )?;
         }
         Ok(Outcome::Done)
     }
 
     /// Each op's share of one run, the second of two: the first compiles.
-    fn profiled(&self, g: &Globals, clip: &Clip, tower: &str, batch: usize) -> Result<Value> {
+    fn profiled(&self, g: &Globals, clip: &Clip, tower: &str, batch: usize, peak: &Peak) -> Result<Value> {
         let timings = pollster::block_on(async {
             if tower == "image" {
                 let tower = clip.vision()?;
@@ -122,22 +128,25 @@ impl Bench {
             .map(|(op, all)| {
                 let ms: f64 = all.iter().map(|t| t.ms).sum();
                 let rate = |of: fn(&Timing) -> u64| all.iter().map(|t| of(t)).sum::<u64>() as f64 / 1e6 / ms.max(1e-9);
-                json!({"op": op, "calls": all.len(), "ms": ms, "gflops": rate(|t| t.flops), "gbytes_per_second": rate(|t| t.bytes), "share": ms / total_ms.max(1e-9)})
+                let (gflops, gbytes) = (rate(|t| t.flops), rate(|t| t.bytes));
+                let of_peak = (gflops / peak.gflops).max(gbytes / peak.gbytes_per_second); // of the one that it is nearer to
+                json!({"op": op, "calls": all.len(), "ms": ms, "gflops": gflops, "gbytes_per_second": gbytes, "of_peak": of_peak, "share": ms / total_ms.max(1e-9)})
             })
             .collect();
         documents.sort_by(|a, b| b["ms"].as_f64().unwrap_or(0.0).total_cmp(&a["ms"].as_f64().unwrap_or(0.0)));
         if !g.json {
             say(&format!("{tower}  batch {batch}  {total_ms:.2} ms in {} ops", timings.len()))?;
-            say("  op            calls        ms   GFLOP/s      GB/s   share")?;
+            say("  op            calls        ms   GFLOP/s      GB/s   of the peak   share")?;
             for d in &documents {
                 let number = |key: &str| d[key].as_f64().unwrap_or(0.0);
                 say(&format!(
-                    "  {:12} {:>6} {:>9.3} {:>9.1} {:>9.2} {:>6.1} %",
+                    "  {:12} {:>6} {:>9.3} {:>9.1} {:>9.2} {:>11.1} % {:>5.1} %",
                     d["op"].as_str().unwrap_or(""),
                     d["calls"],
                     number("ms"),
                     number("gflops"),
                     number("gbytes_per_second"),
+                    100.0 * number("of_peak"),
                     100.0 * number("share")
                 ))?;
             }

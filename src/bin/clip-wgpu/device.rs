@@ -1,4 +1,5 @@
 use clap::Args;
+use clip_wgpu::peak::Peak;
 use clip_wgpu::{Executor, Result, gpu};
 use serde_json::{Value, json};
 
@@ -11,15 +12,27 @@ use crate::output::{say, say_json};
 #[command(after_help = "Examples:
   clip-wgpu device
   clip-wgpu device --json
+  clip-wgpu device --bench
   clip-wgpu embed text -m pico 'a star' --device gpu:0")]
-pub struct Device {}
+pub struct Device {
+    /// Measure what each can do at most, two seconds each
+    #[arg(long)]
+    bench: bool,
+}
 
 impl Device {
     pub fn run(self, g: &Globals) -> Result<Outcome> {
         let adapters = pollster::block_on(gpu::adapters());
         let auto = adapters.iter().position(|a| a.get_info().device_type != wgpu::DeviceType::Cpu);
-        let documents: Vec<Value> = adapters.iter().enumerate().map(|(i, adapter)| describe(i, adapter, auto == Some(i))).collect();
-        let cpu = json!({"name": Executor::Host.name(), "auto": auto.is_none()});
+        let mut documents: Vec<Value> = adapters.iter().enumerate().map(|(i, adapter)| describe(i, adapter, auto == Some(i))).collect();
+        let mut cpu = json!({"name": Executor::Host.name(), "auto": auto.is_none()});
+        if self.bench {
+            for (document, adapter) in documents.iter_mut().zip(&adapters) {
+                let executor = Executor::Gpu(pollster::block_on(gpu::Gpu::open(adapter))?);
+                document["peak"] = peak_json(&pollster::block_on(executor.peak())?);
+            }
+            cpu["peak"] = peak_json(&pollster::block_on(Executor::Host.peak())?);
+        }
         if g.json {
             say_json(&json!({"adapters": documents, "cpu": cpu}))?;
             return Ok(Outcome::Done);
@@ -36,9 +49,22 @@ impl Device {
                 yes(&d["subgroups"]),
                 yes(&d["timestamps"])
             ))?;
+            say_peak(d)?;
         }
         say(&format!("cpu    {}{}", text(&cpu["name"]), if auto.is_none() { "  ← auto" } else { "" }))?;
+        say_peak(&cpu)?;
         Ok(Outcome::Done)
+    }
+}
+
+pub fn peak_json(peak: &Peak) -> Value {
+    json!({"gflops": peak.gflops, "gbytes_per_second": peak.gbytes_per_second})
+}
+
+fn say_peak(document: &Value) -> Result<()> {
+    match document["peak"]["gflops"].as_f64().zip(document["peak"]["gbytes_per_second"].as_f64()) {
+        Some((gflops, gbytes)) => say(&format!("       at most {gflops:.0} GFLOP/s in f32, {gbytes:.1} GB/s")),
+        None => Ok(()),
     }
 }
 

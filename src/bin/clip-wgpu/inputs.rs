@@ -28,7 +28,8 @@ pub fn is_named_like_a_picture(name: &str) -> bool {
 pub struct Found {
     /// In order of name within a folder.
     pub pictures: Vec<PathBuf>,
-    /// Files of folders that are pictures in a format that is not read, and folders that could not be looked into.
+    /// What is not there, files of folders that are pictures in a format that is not read, and folders that could not be looked
+    /// into.
     pub failed: Vec<Failed>,
     /// Files of folders that are no pictures, by extension.
     pub passed_over: BTreeMap<String, usize>,
@@ -37,14 +38,19 @@ pub struct Found {
 /// `paths` with folders replaced by the pictures in them; `-` is standard input. What is passed over is counted on stderr.
 ///
 /// # Errors
-/// [`Error::Argument`] where nothing is left.
+/// [`Error::Io`] for the one path that is not there; [`Error::Argument`] where nothing is left.
 pub fn pictures(g: &Globals, paths: &[PathBuf]) -> Result<Found> {
     let mut found = Found::default();
     for path in paths {
-        if path.is_dir() {
-            in_folder(path, &mut found);
-        } else {
-            found.pictures.push(path.clone());
+        match path.metadata() {
+            Ok(is) if is.is_dir() => in_folder(path, &mut found),
+            Err(source) if path != Path::new("-") => {
+                if paths.len() == 1 {
+                    return Err(Error::Io { path: path.clone(), source });
+                }
+                found.failed.push(Failed { input: file_name(path), error: source.to_string() });
+            }
+            _ => found.pictures.push(path.clone()),
         }
     }
     found.failed.iter().for_each(|f| complain(&format!("{}: {}", f.input, f.error)));
