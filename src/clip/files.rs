@@ -1,7 +1,9 @@
 //! The files of a model: a folder as people have it, or the model in the box.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+#[cfg(not(target_arch = "wasm32"))]
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
@@ -88,12 +90,16 @@ impl ModelFiles {
         }
     }
 
-    /// The model of these files, which may come from anywhere.
+    /// The model of these files, which may come from anywhere. One weight file under another name is taken, too, where there is
+    /// no other.
     ///
     /// # Errors
     /// [`Error::Model`] where they are none's; [`Error::Config`], [`Error::Weights`] and [`Error::Io`] for what is in them.
     pub async fn of_folder(mut folder: Folder) -> Result<Self> {
-        match weights_of(&folder).await? {
+        let named = weights_of(&folder).await?;
+        let is_weights = |name: &&str| WEIGHTS.iter().any(|w| name.ends_with(&format!(".{w}")));
+        let all: Vec<String> = folder.names().filter(is_weights).map(str::to_string).collect();
+        match named.or_else(|| (all.len() == 1).then_some(all)) {
             Some(weights) => Self::of_weights(&mut folder, &weights, None).await,
             None => fail(&folder.name, EXPECTED),
         }
@@ -199,13 +205,13 @@ fn named(name: &str) -> Result<Named> {
     }
     let known = registry::openai(name).unwrap_or(name);
     if let Some((model, rest)) = known.split_once('/')
-        && let Some(architecture) = registry::architecture(model)
+        && registry::architecture(model).is_some()
     {
         let tags: Vec<&Pretrained> = registry::pretrained().iter().filter(|p| p.name == model).collect();
         return match tags.iter().find(|p| p.tag == rest) {
             Some(found) => Ok(Named::Repo(found.repo.clone())),
             #[cfg(not(target_arch = "wasm32"))]
-            None if Path::new(rest).is_file() => Ok(Named::File(rest.into(), Some(architecture))),
+            None if Path::new(rest).is_file() => Ok(Named::File(rest.into(), registry::architecture(model))),
             None => fail(name, &format!("{model} has no weights of that tag, and there is no such file: its tags are {}", tag_list(&tags))),
         };
     }

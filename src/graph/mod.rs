@@ -16,7 +16,7 @@ pub use session::{Data, Session, Target};
 pub use weight::{DeviceWeight, DeviceWeights, Piece};
 
 use crate::error::{Error, Result};
-use crate::gpu::Format;
+use crate::gpu::{Caps, Format};
 
 /// What may change from run to run: items in the batch, tokens per item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,6 +226,13 @@ impl Graph {
         let stored = |(i, v): (usize, &Value)| format(*v).filter(|_| node.op.operands()[i] != Operand::Rows);
         let formats: Vec<Option<Format>> = node.inputs.iter().enumerate().map(stored).collect();
         f(&Call { inputs: &self.descs(&node.inputs), formats: &formats, outputs: &self.descs(&node.outputs), size })
+    }
+
+    /// The kernels of the last node in a run of this size, its weight matrices stored as `format`: for tools.
+    pub fn lower_last(&self, size: Size, format: Format, caps: &Caps) -> Vec<kernel::Kernel> {
+        let of_weight = |v: Value| (self.origins[v.0] == Origin::Weight).then_some(format);
+        let lower = |node: &Node| self.with_call(node, size, of_weight, |call| node.op.lower(call, caps));
+        self.nodes.last().map(lower).unwrap_or_default()
     }
 
     /// Floating-point operations of one run.

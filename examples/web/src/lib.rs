@@ -128,6 +128,17 @@ impl Engine {
         Ok(self.clip.encode_texts(&texts).await.map_err(thrown)?.data)
     }
 
+    /// Unit embeddings of pictures that are preprocessed already: `[n, 3, size, size]`.
+    pub async fn encode_pixels(&self, pixels: Vec<f32>) -> Result<Vec<f32>, JsValue> {
+        Ok(self.clip.encode_pixels(&pixels).await.map_err(thrown)?.data)
+    }
+
+    /// Unit embeddings of texts that are token ids already: `[n, width]`, from start to end of text.
+    pub async fn encode_ids(&self, ids: Vec<u32>, width: usize) -> Result<Vec<f32>, JsValue> {
+        let texts: Vec<Vec<u32>> = ids.chunks(width.max(1)).map(<[u32]>::to_vec).collect();
+        Ok(self.clip.encode_ids(&texts).await.map_err(thrown)?.data)
+    }
+
     /// Sets the labels that pictures are scored against; only prompts that are new are encoded. No template means the labels as
     /// they are.
     pub async fn set_labels(&self, labels: Vec<String>, templates: Vec<String>) -> Result<(), JsValue> {
@@ -148,17 +159,53 @@ impl Engine {
     /// The same of one frame that the browser can copy to a texture: a VideoFrame, an ImageBitmap, a canvas. It goes to the GPU
     /// and is resized there; only the scores come back.
     pub async fn classify_frame(&self, frame: JsValue, width: u32, height: u32, score: String) -> Result<Vec<f32>, JsValue> {
-        let Executor::Gpu(gpu) = &self.clip.executor else {
-            return Err(thrown(Error::Argument("frames go to a GPU, but the CPU executor runs: take its pixels".into())));
-        };
-        let texture = self.frames.copy(gpu, &frame, width, height)?;
+        let texture = self.frame(&frame, width, height)?;
         self.classifier()?.classify_frame(&self.clip, &texture, score_of(&score)?).await.map_err(thrown)
+    }
+
+    /// Unit embedding of one frame.
+    pub async fn encode_frame(&self, frame: JsValue, width: u32, height: u32) -> Result<Vec<f32>, JsValue> {
+        let texture = self.frame(&frame, width, height)?;
+        Ok(self.clip.encode_frame(&texture).await.map_err(thrown)?.data)
+    }
+
+    /// What the image tower reads of one frame.
+    pub async fn frame_pixels(&self, frame: JsValue, width: u32, height: u32) -> Result<Vec<f32>, JsValue> {
+        let texture = self.frame(&frame, width, height)?;
+        self.clip.frame_pixels(&texture).await.map_err(thrown)
+    }
+
+    /// Loses the device, as a driver's reset would: for tests.
+    pub fn lose_device(&self) {
+        if let Executor::Gpu(gpu) = &self.clip.executor {
+            gpu.device.destroy();
+        }
+    }
+
+    fn frame(&self, frame: &JsValue, width: u32, height: u32) -> Result<wgpu::Texture, JsValue> {
+        match &self.clip.executor {
+            Executor::Gpu(gpu) => self.frames.copy(gpu, frame, width, height),
+            Executor::Host => Err(thrown(Error::Argument("frames go to a GPU, but the CPU executor runs: take its pixels".into()))),
+        }
     }
 
     fn classifier(&self) -> Result<Rc<Classifier>, JsValue> {
         let none = || thrown(Error::Argument("expected labels to be set before pictures are scored".into()));
         self.classifier.borrow().clone().ok_or_else(none)
     }
+}
+
+/// The browser's collector does not see the GPU's memory: the device goes with the model.
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.lose_device();
+    }
+}
+
+/// Which of a repository's files a model needs; none where it has no weights that are read.
+#[wasm_bindgen]
+pub fn wanted_files(names: Vec<String>) -> Vec<String> {
+    clip_wgpu::clip::wanted_files(&names).unwrap_or_default()
 }
 
 /// The device that is asked for; `auto` takes a hardware adapter, else the CPU executor.

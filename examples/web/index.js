@@ -1,0 +1,133 @@
+// The page's side: posts calls to a worker of its own, which runs the engine.
+
+export class ClipError extends Error {
+  constructor({ message, code }) {
+    super(message);
+    this.name = 'ClipError';
+    this.code = code ?? 'internal';
+  }
+}
+
+export class Clip {
+  #worker;
+  #calls = new Map();
+  #next = 0;
+  #options;
+
+  static async load(source = 'pico', options = {}) {
+    const clip = new Clip(options);
+    const { onProgress, onRestored, signal, ...plain } = options;
+    signal?.addEventListener('abort', () => clip.#fail({ message: 'loading was cancelled', code: 'aborted' }), { once: true });
+    if (signal?.aborted) throw new ClipError({ message: 'loading was cancelled', code: 'aborted' });
+    try {
+      Object.assign(clip, await clip.#call('load', [source, plain]));
+    } catch (error) {
+      clip.dispose();
+      throw error;
+    }
+    return clip;
+  }
+
+  constructor(options) {
+    this.#options = options;
+    this.#worker = new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
+    this.#worker.onmessage = ({ data }) => this.#answer(data);
+    // A panic leaves its call without an answer: all that wait are told.
+    this.#worker.onerror = (event) => this.#fail({ message: event.message || 'the worker could not be started', code: 'internal' });
+  }
+
+  encodeImages(pictures) {
+    return this.#withPictures(pictures, 'encodeImages', []);
+  }
+
+  encodeTexts(texts) {
+    return this.#call('encodeTexts', [texts]);
+  }
+
+  setLabels(labels, { templates = ['a photo of a {}'] } = {}) {
+    return this.#call('setLabels', [labels, templates]);
+  }
+
+  async classify(pictures, options = {}) {
+    const several = Array.isArray(pictures);
+    const rows = await this.#withPictures(several ? pictures : [pictures], 'classify', [options]);
+    return several ? rows : rows[0];
+  }
+
+  encodePixels(pixels) {
+    return this.#call('encodePixels', [pixels]);
+  }
+
+  encodeIds(ids, width) {
+    return this.#call('encodeIds', [ids, width]);
+  }
+
+  /** What the model reads of pictures, for checks. */
+  pixels(pictures) {
+    return this.#withPictures(pictures, 'pixels', []);
+  }
+
+  /** For tests of what happens then. */
+  loseDevice() {
+    return this.#call('loseDevice', []);
+  }
+
+  memory() {
+    return this.#call('memory', []);
+  }
+
+  dispose() {
+    this.#fail({ message: 'the model was disposed of', code: 'aborted' });
+  }
+
+  [Symbol.dispose ?? Symbol.for('Symbol.dispose')]() {
+    this.dispose();
+  }
+
+  async #withPictures(pictures, method, more) {
+    const transfer = [];
+    const sent = await Promise.all(pictures.map((picture) => sendable(picture, transfer)));
+    return this.#call(method, [sent, ...more], transfer);
+  }
+
+  #call(method, args, transfer = []) {
+    return new Promise((resolve, reject) => {
+      if (!this.#worker) return reject(new ClipError({ message: 'the model was disposed of', code: 'aborted' }));
+      const id = this.#next++;
+      this.#calls.set(id, { resolve, reject });
+      this.#worker.postMessage({ id, method, args }, transfer);
+    });
+  }
+
+  #answer({ id, value, error, progress, restored }) {
+    if (progress) return this.#options.onProgress?.(progress);
+    if (restored) return this.#options.onRestored?.(restored);
+    const call = this.#calls.get(id);
+    this.#calls.delete(id);
+    if (error) call?.reject(new ClipError(error));
+    else call?.resolve(value);
+  }
+
+  #fail(error) {
+    this.#worker?.terminate(); // which gives back all of its memory, the device's too
+    this.#worker = null;
+    for (const { reject } of this.#calls.values()) reject(new ClipError(error));
+    this.#calls.clear();
+  }
+}
+
+// A picture as it can go to the worker. Frames are moved, not copied.
+async function sendable(picture, transfer) {
+  if (picture instanceof Blob || picture instanceof ImageData) return picture;
+  let frame = picture;
+  if (globalThis.HTMLVideoElement && picture instanceof HTMLVideoElement) {
+    frame = globalThis.VideoFrame ? new VideoFrame(picture) : await createImageBitmap(picture);
+  } else if (!(globalThis.VideoFrame && picture instanceof VideoFrame)) {
+    // A bitmap or canvas stays the caller's: its copy is moved.
+    frame = await createImageBitmap(picture, { premultiplyAlpha: 'none', colorSpaceConversion: 'none' });
+  } else {
+    frame = picture.clone();
+  }
+  transfer.push(frame);
+  return frame;
+}

@@ -1,0 +1,176 @@
+// A model's files, wherever they are: objects with a name, a size and `read(start, end)`. What is downloaded is kept in the
+// browser's private file system (OPFS): a break goes on where it was, a second visit asks for nothing.
+
+const ALL = [
+  'config.json', 'open_clip_config.json', 'preprocessor_config.json', 'processor_config.json', 'tokenizer.json', 'tokenizer_config.json',
+  'vocab.json', 'merges.txt', 'model.safetensors', 'model.safetensors.index.json', 'open_clip_model.safetensors',
+  'open_clip_pytorch_model.bin', 'pytorch_model.bin',
+];
+
+const fail = (message, code = 'read') => Object.assign(new Error(message), { code });
+
+/** The files of a source; `wanted` picks from names those that a model needs. */
+export async function filesOf(source, options, wanted, told) {
+  if (typeof source !== 'string') return source.map((file) => ofBlob(file.name, file));
+  const store = options.cache === false ? null : await openStore(source, options.revision);
+  const kept = await store?.manifest();
+  if (kept) return Promise.all(kept.map(({ name }) => store.file(name)));
+
+  const { base, heads: known } = await listed(source, options);
+  const chosen = wanted([...known.keys()]);
+  if (!chosen.length) throw fail(`${source}: expected a model's folder (config.json with model.safetensors, or open_clip's), found none`, 'model');
+  const heads = await Promise.all(chosen.map(async (name) => ({ name, ...(known.get(name) ?? (await headOf(base + name))) })));
+  const total = heads.reduce((sum, { size }) => sum + size, 0);
+  let loaded = 0;
+  const files = [];
+  for (const head of heads) {
+    const more = (bytes) => told({ file: head.name, loaded: (loaded += bytes), total });
+    files.push(store ? await store.download(base, head, more) : ofUrl(base, head));
+  }
+  await store?.finish(heads);
+  return files;
+}
+
+/** Where the files are, and which there are: their sizes and ETags where they had to be asked for. */
+async function listed(source, { hub = 'https://huggingface.co', revision = 'main' }) {
+  if (/^(https?:|\/|\.)/.test(source)) {
+    const base = new URL(source.endsWith('/') ? source : `${source}/`, location.href).href;
+    const heads = await Promise.all(ALL.map(async (name) => [name, await headOf(base + name).catch(() => null)]));
+    return { base, heads: new Map(heads.filter(([, head]) => head)) };
+  }
+  const repo = source.replace(/^hf-hub:/, '');
+  const answer = await fetch(`${hub}/api/models/${repo}/revision/${revision}`);
+  if (!answer.ok) throw fail(`${repo}: the Hub answered ${answer.status}${answer.status === 401 || answer.status === 404 ? ' (no such public model)' : ''}`, 'model');
+  const { siblings } = await answer.json();
+  return { base: `${hub}/${repo}/resolve/${revision}/`, heads: new Map(siblings.map((s) => [s.rfilename, null])) };
+}
+
+/** A file's size and ETag, by asking for its first byte: HEAD gives the compressed size, and is not always allowed. */
+async function headOf(url) {
+  const answer = await fetch(url, { headers: { Range: 'bytes=0-0' } });
+  await answer.body?.cancel();
+  if (!answer.ok) throw fail(`${url}: the server answered ${answer.status}`);
+  const range = answer.headers.get('content-range');
+  const size = answer.status === 206 ? Number(range?.split('/')[1]) : Number(answer.headers.get('content-length'));
+  if (!Number.isFinite(size)) throw fail(`${url}: the server does not say how big it is`);
+  return { size, etag: answer.headers.get('etag'), ranges: answer.status === 206 };
+}
+
+const ofBlob = (name, blob) => ({ name, size: blob.size, read: (start, end) => blob.slice(start, end).arrayBuffer() });
+
+/** Without a store: ranges of the network. */
+function ofUrl(base, { name, size, ranges }) {
+  const url = base + name;
+  const read = async (start, end) => {
+    const answer = await fetch(url, ranges ? { headers: { Range: `bytes=${start}-${end - 1}` } } : {});
+    if (!answer.ok) throw fail(`the server answered ${answer.status}`);
+    const bytes = await answer.arrayBuffer();
+    return answer.status === 206 ? bytes : bytes.slice(start, end);
+  };
+  return { name, size, read };
+}
+
+/** The store of a source, or null where the browser has none (private windows). */
+async function openStore(source, revision = 'main') {
+  try {
+    const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(`${new URL(source, location.href)}@${revision}`));
+    const name = Array.from(new Uint8Array(digest.slice(0, 12)), (b) => b.toString(16).padStart(2, '0')).join('');
+    const all = await (await navigator.storage.getDirectory()).getDirectoryHandle('clip-wgpu', { create: true });
+    const folder = await all.getDirectoryHandle(name, { create: true });
+    if (!('createSyncAccessHandle' in FileSystemFileHandle.prototype)) return null;
+    return new Store(folder);
+  } catch {
+    return null;
+  }
+}
+
+class Store {
+  constructor(folder) {
+    this.folder = folder;
+  }
+
+  /** The files of a model that is whole, or null. */
+  async manifest() {
+    try {
+      const { files } = JSON.parse(await (await (await this.folder.getFileHandle('manifest.json')).getFile()).text());
+      for (const { name, size } of files) if ((await this.file(name)).size !== size) return null;
+      return files;
+    } catch {
+      return null;
+    }
+  }
+
+  async file(name) {
+    return ofBlob(name, await (await this.folder.getFileHandle(name)).getFile());
+  }
+
+  async finish(files) {
+    await this.#write('manifest.json', new TextEncoder().encode(JSON.stringify({ files })));
+  }
+
+  /** The file, downloaded from where an earlier download of the same ETag broke off. */
+  async download(base, { name, size, etag, ranges }, more) {
+    const before = await this.#text(`${name}.etag`);
+    await this.#write(`${name}.etag`, new TextEncoder().encode(etag ?? ''));
+    const handle = await this.#open(name);
+    try {
+      let have = before === etag && etag && ranges ? Math.min(handle.getSize(), size) : 0;
+      handle.truncate(have);
+      more(have);
+      for (let tries = 0; have < size; ) {
+        try {
+          const answer = await fetch(base + name, have ? { headers: { Range: `bytes=${have}-` } } : {});
+          if (!answer.ok) throw fail(`${base + name}: the server answered ${answer.status}`);
+          if (have && answer.status !== 206) handle.truncate((have = 0));
+          for (const reader = answer.body.getReader(); ; ) {
+            const { done, value } = await reader.read();
+            if (done) break;
+            handle.write(value, { at: have });
+            have += value.length;
+            more(value.length);
+            tries = 0;
+          }
+          if (have < size) throw fail(`${base + name}: the connection broke off`);
+        } catch (error) {
+          if (error.name === 'QuotaExceededError') throw fail(`${name}: the browser has no room for ${size} bytes; { cache: false } loads without`, 'too-large');
+          if (++tries > 4 || !ranges) throw error.code ? error : fail(`${base + name}: ${error.message}`);
+          await new Promise((resolve) => setTimeout(resolve, 500 * tries));
+        }
+      }
+      if (have > size) throw fail(`${base + name}: expected ${size} bytes, found ${have}`);
+      handle.flush();
+    } finally {
+      handle.close();
+    }
+    return this.file(name);
+  }
+
+  // A reload may still hold the file for a moment.
+  async #open(name) {
+    const file = await this.folder.getFileHandle(name, { create: true });
+    for (let tries = 0; ; tries++) {
+      try {
+        return await file.createSyncAccessHandle();
+      } catch (error) {
+        if (tries >= 10) throw fail(`${name}: is being downloaded in another tab`);
+        await new Promise((resolve) => setTimeout(resolve, 200));
+      }
+    }
+  }
+
+  async #write(name, bytes) {
+    const handle = await this.#open(name);
+    handle.truncate(0);
+    handle.write(bytes, { at: 0 });
+    handle.flush();
+    handle.close();
+  }
+
+  async #text(name) {
+    try {
+      return await (await (await this.folder.getFileHandle(name)).getFile()).text();
+    } catch {
+      return null;
+    }
+  }
+}

@@ -1,0 +1,189 @@
+//! What a real GPU's compiler makes of the committed kernels, on a machine without that GPU.
+//!
+//!     for family in navi21 navi31 vega10; do
+//!         RADV_FORCE_FAMILY=$family VK_DRIVER_FILES=/usr/share/vulkan/icd.d/radeon_icd.x86_64.json cargo run -q --example kernel-stats
+//!     done
+//!
+//! Mesa's RADV compiles for any AMD family with no hardware present, and reports registers, spills and the instructions
+//! (VK_KHR_pipeline_executable_properties). The SPIR-V has the checks that wgpu-hal's Vulkan back end asks for: indices
+//! restricted, buffers left to robustBufferAccess2. `--isa NAME` prints the instructions of a kernel as well.
+#![allow(unsafe_code)] // Vulkan
+#![allow(clippy::unwrap_used)] // a tool for developers: a panic names the line
+
+use std::collections::BTreeMap;
+
+use ash::vk;
+use clip_wgpu::gpu::{Caps, Format, Product, shader};
+use clip_wgpu::graph::kernel::Kernel;
+use clip_wgpu::graph::{Graph, Kind, Rows, Size};
+use clip_wgpu::ops::{Act, Attention, LayerNorm, Linear};
+use naga::{AddressSpace, ShaderStage, back, front, proc, valid};
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let isa = arguments.find(|a| a == "--isa").and_then(|_| arguments.next());
+    let gpu = Gpu::open();
+    println!("{}", gpu.name);
+    println!("kernel                               VGPRs  spills  workgroup memory  inner loop: instructions  multiply-adds  share");
+    for (what, kernel) in kernels() {
+        let stats = gpu.compile(&kernel);
+        let number = |key: &str| stats.numbers.iter().find(|(name, _)| name.contains(key)).map_or(-1.0, |(_, v)| *v);
+        let spills = number("Spilled VGPRs").max(0.0) + number("Spilled SGPRs").max(0.0);
+        let (instructions, adds) = inner_loop(&stats.isa);
+        println!(
+            "{what:36} {:>5} {spills:>7} {:>17} {instructions:>25} {adds:>14} {:>6.2}",
+            number("VGPRs"),
+            number("LDS"),
+            adds as f64 / instructions.max(1) as f64
+        );
+        if isa.as_deref() == Some(kernel.label) {
+            println!("{}", stats.isa);
+        }
+    }
+}
+
+/// A layer's kernels on GPUs: weights in f16, 400 rows of 768.
+fn kernels() -> Vec<(String, Kernel)> {
+    let mut found = Vec::new();
+    for product in [Product::Tile, Product::Few] {
+        let mut g = Graph::default();
+        let x = g.input("x", Rows::Items, 768, Kind::F32);
+        let (w, b) = (g.weight("w", 768, 768), g.weight("b", 1, 768));
+        g.push("y", Linear { act: Act::QuickGelu, bias: true, residual: false }, &[x, w, b]).unwrap();
+        found.push((format!("{} (linear)", product.name()), lowered(&g, Some(product))));
+    }
+    let mut g = Graph::default();
+    let qkv = g.input("qkv", Rows::Tokens, 3 * 768, Kind::F32);
+    let lengths = g.input("lengths", Rows::Items, 1, Kind::U32);
+    g.push("y", Attention { heads: 12, head: 64, causal: false }, &[qkv, qkv, lengths]).unwrap();
+    found.push(("attention, heads of 64".into(), lowered(&g, None)));
+    let mut g = Graph::default();
+    let x = g.input("x", Rows::Items, 768, Kind::F32);
+    let (gain, bias) = (g.weight("g", 1, 768), g.weight("b", 1, 768));
+    g.push("y", LayerNorm { eps: 1e-5 }, &[x, gain, bias]).unwrap();
+    found.push(("layer_norm".into(), lowered(&g, None)));
+    found
+}
+
+fn lowered(graph: &Graph, product: Option<Product>) -> Kernel {
+    let caps = Caps { product, ..Caps::default() };
+    graph.lower_last(Size { batch: 8, tokens: 50 }, Format::F16, &caps).remove(0)
+}
+
+/// The instructions of the loop with most multiply-adds in it, and those.
+fn inner_loop(isa: &str) -> (usize, usize) {
+    let lines: Vec<&str> = isa.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+    let labels: BTreeMap<&str, usize> = lines.iter().enumerate().filter_map(|(i, l)| l.strip_suffix(':').map(|name| (name, i))).collect();
+    let is_instruction =
+        |l: &&&str| ["v_", "s_", "ds_", "buffer_", "global_", "flat_", "scratch_", "exp", "image_"].iter().any(|p| l.starts_with(p));
+    let adds = |line: &str| ["fma", "mac", "mad"].iter().map(|m| line.matches(m).count()).sum::<usize>().min(2);
+    let mut best = (0, 0);
+    for (i, line) in lines.iter().enumerate().filter(|(_, l)| l.starts_with("s_cbranch") || l.starts_with("s_branch")) {
+        let Some(&from) = line.split_whitespace().nth(1).and_then(|target| labels.get(target)) else { continue };
+        if from < i {
+            let of_loop: Vec<&&str> = lines[from..=i].iter().filter(is_instruction).collect();
+            let count = of_loop.iter().filter(|l| l.starts_with("v_")).map(|l| adds(l)).sum();
+            // The innermost of those with as many.
+            if count > best.1 || (count == best.1 && of_loop.len() < best.0) {
+                best = (of_loop.len(), count);
+            }
+        }
+    }
+    best
+}
+
+struct Stats {
+    numbers: Vec<(String, f64)>,
+    isa: String,
+}
+
+struct Gpu {
+    name: String,
+    instance: ash::Instance,
+    device: ash::Device,
+    _entry: ash::Entry,
+}
+
+impl Gpu {
+    fn open() -> Self {
+        // SAFETY: plain Vulkan calls, every structure of which outlives its call.
+        unsafe {
+            let entry = ash::Entry::load().expect("the Vulkan loader");
+            let app = vk::ApplicationInfo::default().api_version(vk::API_VERSION_1_3);
+            let instance = entry.create_instance(&vk::InstanceCreateInfo::default().application_info(&app), None).unwrap();
+            let gpu =
+                *instance.enumerate_physical_devices().unwrap().first().expect("a device: RADV_FORCE_FAMILY and VK_DRIVER_FILES say which");
+            let name = instance.get_physical_device_properties(gpu).device_name_as_c_str().unwrap().to_string_lossy().into_owned();
+            let queue = [vk::DeviceQueueCreateInfo::default().queue_family_index(0).queue_priorities(&[1.0])];
+            let (mut f11, mut f12, mut f13) = Default::default();
+            let mut statistics = vk::PhysicalDevicePipelineExecutablePropertiesFeaturesKHR::default();
+            let mut features = vk::PhysicalDeviceFeatures2::default()
+                .push_next::<vk::PhysicalDeviceVulkan11Features>(&mut f11)
+                .push_next::<vk::PhysicalDeviceVulkan12Features>(&mut f12)
+                .push_next::<vk::PhysicalDeviceVulkan13Features>(&mut f13)
+                .push_next(&mut statistics);
+            instance.get_physical_device_features2(gpu, &mut features);
+            let extensions = [c"VK_KHR_pipeline_executable_properties".as_ptr()];
+            let info =
+                vk::DeviceCreateInfo::default().queue_create_infos(&queue).enabled_extension_names(&extensions).push_next(&mut features);
+            let device = instance.create_device(gpu, &info, None).expect("a device that reports on its pipelines: RADV");
+            Self { name, instance, device, _entry: entry }
+        }
+    }
+
+    fn compile(&self, kernel: &Kernel) -> Stats {
+        let (words, bindings) = spirv(kernel);
+        // SAFETY: as above.
+        unsafe {
+            let mut groups: Vec<Vec<vk::DescriptorSetLayoutBinding>> = Vec::new();
+            for (binding, space) in &bindings {
+                groups.resize(groups.len().max(binding.group as usize + 1), Vec::new());
+                let kind =
+                    if *space == AddressSpace::Uniform { vk::DescriptorType::UNIFORM_BUFFER } else { vk::DescriptorType::STORAGE_BUFFER };
+                let entry = vk::DescriptorSetLayoutBinding::default().binding(binding.binding).descriptor_type(kind).descriptor_count(1);
+                groups[binding.group as usize].push(entry.stage_flags(vk::ShaderStageFlags::COMPUTE));
+            }
+            let layout = |g: &Vec<_>| {
+                self.device.create_descriptor_set_layout(&vk::DescriptorSetLayoutCreateInfo::default().bindings(g), None).unwrap()
+            };
+            let sets: Vec<_> = groups.iter().map(layout).collect();
+            let layout = self.device.create_pipeline_layout(&vk::PipelineLayoutCreateInfo::default().set_layouts(&sets), None).unwrap();
+            let module = self.device.create_shader_module(&vk::ShaderModuleCreateInfo::default().code(&words), None).unwrap();
+            let stage = vk::PipelineShaderStageCreateInfo::default().stage(vk::ShaderStageFlags::COMPUTE).module(module).name(c"main");
+            let flags = vk::PipelineCreateFlags::CAPTURE_STATISTICS_KHR | vk::PipelineCreateFlags::CAPTURE_INTERNAL_REPRESENTATIONS_KHR;
+            let info = vk::ComputePipelineCreateInfo::default().flags(flags).stage(stage).layout(layout);
+            let pipeline = self.device.create_compute_pipelines(vk::PipelineCache::null(), &[info], None).unwrap()[0];
+            let query = ash::khr::pipeline_executable_properties::Device::new(&self.instance, &self.device);
+            let executable = vk::PipelineExecutableInfoKHR::default().pipeline(pipeline).executable_index(0);
+            let value = |s: &vk::PipelineExecutableStatisticKHR| match s.format {
+                vk::PipelineExecutableStatisticFormatKHR::UINT64 => s.value.u64 as f64,
+                vk::PipelineExecutableStatisticFormatKHR::INT64 => s.value.i64 as f64,
+                vk::PipelineExecutableStatisticFormatKHR::FLOAT64 => s.value.f64,
+                _ => s.value.b32 as f64,
+            };
+            let statistics = query.get_pipeline_executable_statistics(&executable).unwrap();
+            let numbers = statistics.iter().map(|s| (s.name_as_c_str().unwrap().to_string_lossy().into_owned(), value(s))).collect();
+            let mut texts = query.get_pipeline_executable_internal_representations(&executable).unwrap();
+            let mut bytes: Vec<Vec<u8>> = texts.iter().map(|r| vec![0; r.data_size]).collect();
+            texts.iter_mut().zip(&mut bytes).for_each(|(r, b)| r.p_data = b.as_mut_ptr().cast());
+            let (read, mut count) = (query.fp().get_pipeline_executable_internal_representations_khr, texts.len() as u32);
+            assert_eq!(read(self.device.handle(), &executable, &mut count, texts.as_mut_ptr()), vk::Result::SUCCESS);
+            let isa = texts.iter().zip(&bytes).find(|(r, _)| r.name_as_c_str().unwrap().to_string_lossy().contains("ssembly"));
+            Stats { numbers, isa: isa.map(|(_, b)| String::from_utf8_lossy(b).into_owned()).unwrap_or_default() }
+        }
+    }
+}
+
+/// SPIR-V as wgpu makes it, and what it binds.
+fn spirv(kernel: &Kernel) -> (Vec<u32>, Vec<(naga::ResourceBinding, AddressSpace)>) {
+    let module = front::wgsl::parse_str(&shader::join(&kernel.parts)).unwrap();
+    let mut validator = valid::Validator::new(valid::ValidationFlags::all(), valid::Capabilities::all());
+    let info = validator.validate(&module).unwrap();
+    let constants = kernel.constants.iter().map(|(name, value)| (name.to_string(), *value)).collect();
+    let (module, info) =
+        back::pipeline_constants::process_overrides(&module, &info, Some((ShaderStage::Compute, "main")), &constants).unwrap();
+    let checks = proc::BoundsCheckPolicies { index: proc::BoundsCheckPolicy::Restrict, ..Default::default() };
+    let options = back::spv::Options { lang_version: (1, 3), bounds_check_policies: checks, ..Default::default() };
+    let words = back::spv::write_vec(&module, &info, &options, None).unwrap();
+    (words, module.global_variables.iter().filter_map(|(_, v)| v.binding.map(|b| (b, v.space))).collect())
+}

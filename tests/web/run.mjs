@@ -1,0 +1,314 @@
+// The browser package and the page in Chromium, on WebGPU's software adapter: `scripts/test-web`.
+//
+//     node tests/web/run.mjs [NAME...]        the tests whose names contain one of these
+
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { createRequire } from 'node:module';
+import { serve } from './server.mjs';
+
+const root = path.resolve(import.meta.dirname, '../..');
+const { chromium } = createRequire(path.join(root, 'target/web-tools/package.json'))('playwright-core');
+const shots = path.join(root, 'target/web-shots');
+fs.mkdirSync(shots, { recursive: true });
+
+const SWIFTSHADER = ['--use-webgpu-adapter=swiftshader', '--enable-unsafe-webgpu'];
+// Frames of a camera can be copied to a texture with these alone.
+const WITH_VIDEO = [...SWIFTSHADER, '--use-vulkan=swiftshader', '--use-angle=swiftshader', '--enable-features=Vulkan'];
+const NO_WEBGPU = ['--disable-features=WebGPU', '--disable-blink-features=WebGPU'];
+
+const server = await serve(root);
+
+async function browse(flags, run) {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'clip-wgpu-web-'));
+  const context = await chromium.launchPersistentContext(folder, {
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    headless: true,
+    ignoreDefaultArgs: ['--headless'],
+    viewport: { width: 1280, height: 800 },
+    args: ['--headless=new', '--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
+      '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1', ...flags],
+  });
+  try {
+    const page = await context.newPage();
+    page.on('console', (m) => m.type() === 'error' && !/404/.test(m.text()) && process.stderr.write(`[console] ${m.text()}\n`));
+    page.on('pageerror', (e) => process.stderr.write(`[page] ${e}\n`));
+    await run(page, context);
+  } finally {
+    await context.close();
+    fs.rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** A page without the demonstration, for the package alone: `f(Clip, argument)` runs in it. */
+async function bare(page) {
+  await page.goto(`${server.url}/tests/web/bare.html`);
+  await page.waitForFunction(() => globalThis.Clip);
+}
+
+const equal = (got, want, what) => {
+  if (JSON.stringify(got) !== JSON.stringify(want)) throw new Error(`${what}: expected ${JSON.stringify(want)}, found ${JSON.stringify(got)}`);
+};
+const below = (got, bound, what) => {
+  console.log(`    ${what}: ${got.toExponential(1)}`);
+  if (!(got <= bound)) throw new Error(`${what}: ${got} is above ${bound}`);
+};
+const native = (...args) => JSON.parse(execFileSync(path.join(root, 'target/debug/clip-wgpu'), [...args, '-q', '--json', '--device', 'cpu'], { cwd: root, maxBuffer: 1 << 28 }));
+const greatest = (a, b) => a.reduce((most, v, i) => Math.max(most, Math.abs(v - b[i])), a.length === b.length ? 0 : Infinity);
+
+const SAMPLES = fs.readdirSync(path.join(root, 'assets/samples')).map((name) => `assets/samples/${name}`);
+
+const tests = {
+  /** Golden models against PyTorch's numbers, by the bound of the native tests. */
+  async 'embeddings are PyTorch\'s'() {
+    await browse(SWIFTSHADER, async (page) => {
+      await bare(page);
+      for (const model of ['hf_quick', 'hf_gelu', 'hf_bf16', 'open_clip_quick', 'siglip_hf', 'openai_script']) {
+        for (const device of ['webgpu', 'wasm']) {
+          const worst = await page.evaluate(golden, { url: `/tests/golden/${model}/`, device });
+          below(worst, 2e-4, `${model} on ${device}, in standard deviations`);
+        }
+      }
+    });
+  },
+
+  async 'pictures and texts are those of the native build'() {
+    const [images, texts] = [native('embed', 'image', '-m', 'pico', ...SAMPLES), native('embed', 'text', '-m', 'pico', 'a red circle', 'a tiger', 'x')];
+    await browse(SWIFTSHADER, async (page) => {
+      await bare(page);
+      for (const device of ['webgpu', 'wasm']) {
+        const found = await page.evaluate(async ({ samples, device }) => {
+          const clip = await Clip.load('pico', { device });
+          const blobs = await Promise.all(samples.map(async (s) => (await fetch(`/${s}`)).blob()));
+          const out = { images: (await clip.encodeImages(blobs)).map((r) => [...r]), texts: (await clip.encodeTexts(['a red circle', 'a tiger', 'x'])).map((r) => [...r]), device: clip.device };
+          clip.dispose();
+          return out;
+        }, { samples: SAMPLES, device });
+        equal(found.device, device, 'device');
+        const rows = (document) => document.embeddings.map((e) => e.embedding);
+        below(greatest(found.images.flat(), rows(images).flat()), 2e-5, `${SAMPLES.length} pictures on ${device}`);
+        below(greatest(found.texts.flat(), rows(texts).flat()), 2e-5, `texts on ${device}`);
+      }
+    });
+  },
+
+  /** Files decoded here, bitmaps resized on the GPU: the same pixels. */
+  async 'a frame on the GPU has the pixels of its file'() {
+    await browse(SWIFTSHADER, async (page) => {
+      await bare(page);
+      const worst = await page.evaluate(async () => {
+        const clip = await Clip.load('pico', { device: 'webgpu' });
+        const worst = {};
+        for (const name of ['300x203.png', 'rgb.png']) {
+          const blob = await (await fetch(`/tests/input/pictures/${name}`)).blob();
+          const bitmap = await createImageBitmap(blob, { premultiplyAlpha: 'none', colorSpaceConversion: 'none' });
+          const [file, frame] = [await clip.pixels([blob]), await clip.pixels([bitmap])];
+          worst[name] = file.reduce((most, v, i) => Math.max(most, Math.abs(v - frame[i])), file.length === frame.length ? 0 : Infinity);
+        }
+        return worst;
+      });
+      for (const [name, difference] of Object.entries(worst)) below(difference, 0, name);
+    });
+  },
+
+  async 'an edited label is the only one encoded'() {
+    await browse(SWIFTSHADER, async (page) => {
+      await bare(page);
+      const counts = await page.evaluate(async () => {
+        const clip = await Clip.load('pico', { device: 'webgpu' });
+        return [await clip.setLabels(['red circle', 'tiger', 'guitar']), await clip.setLabels(['red circle', 'lion', 'guitar']), await clip.setLabels(['lion', 'red circle'])];
+      });
+      equal(counts, [3, 4, 4], 'prompts encoded');
+    });
+  },
+
+  async 'a second load asks for nothing, and a break goes on'() {
+    await browse(SWIFTSHADER, async (page) => {
+      await bare(page);
+      let cuts = 0;
+      const from = [];
+      server.cut = (name, start, end) => {
+        if (!name.endsWith('pico/model.safetensors') || end - start === 1) return Infinity; // that asks for its size
+        from.push(start);
+        return cuts++ === 0 ? 3_000_000 : Infinity;
+      };
+      const load = () => page.evaluate(async () => {
+        const steps = [];
+        const clip = await Clip.load('/assets/pico', { device: 'webgpu', onProgress: (p) => steps.push(p) });
+        const [row] = await clip.encodeTexts(['a tiger']);
+        const memory = await clip.memory();
+        clip.dispose();
+        return { row: [...row], last: steps.filter((s) => s.status === 'download').pop(), statuses: [...new Set(steps.map((s) => s.status))], memory };
+      });
+      const first = await load();
+      server.cut = () => Infinity;
+      equal(first.statuses, ['download', 'upload', 'ready'], 'progress');
+      equal(first.last.loaded, first.last.total, 'bytes at the end');
+      if (!from.some((start) => start > 0 && start <= 3_000_000)) throw new Error(`the download did not go on where it broke: ${from}`);
+      server.asked.length = 0;
+      const second = await load();
+      equal(server.asked.filter((name) => !/\.(js|wasm|html)$/.test(name)), [], 'requests of the second load');
+      equal(second.row, first.row, 'embedding');
+    });
+  },
+
+  async 'a lost device is opened again'() {
+    await browse(SWIFTSHADER, async (page) => {
+      await bare(page);
+      const { before, after, told } = await page.evaluate(async () => {
+        const told = [];
+        const clip = await Clip.load('pico', { device: 'webgpu', onRestored: (m) => told.push(m) });
+        await clip.setLabels(['tiger', 'guitar']);
+        const blob = await (await fetch('/assets/samples/tiger.jpg')).blob();
+        const before = await clip.classify(blob);
+        await clip.loseDevice();
+        return { before, after: await clip.classify(blob), told };
+      });
+      equal(after, before, 'scores');
+      equal(told.length, 1, 'messages');
+      if (!told[0].includes('loaded again')) throw new Error(told[0]);
+    });
+  },
+
+  async 'without WebGPU the processor runs, and the page says so'() {
+    await browse(NO_WEBGPU, async (page) => {
+      await page.goto(`${server.url}/examples/web/page/index.html`);
+      await page.waitForSelector('body[data-state=ready]', { timeout: 60000 });
+      await page.waitForFunction(() => document.querySelector('#labels .leads'));
+      equal(await page.evaluate(() => globalThis.page.clip.device), 'wasm', 'device');
+      if (!(await page.textContent('#note')).includes('running on the processor')) throw new Error('nothing is said');
+      equal(await page.textContent('#leading'), 'teapot', 'leading label of the sample');
+      await page.screenshot({ path: path.join(shots, 'processor.png') });
+    });
+  },
+
+  async 'errors say what to do, and the others go on'() {
+    await browse(SWIFTSHADER, async (page) => {
+      await bare(page);
+      const errors = await page.evaluate(async () => {
+        const caught = async (call) => call().then(() => null, (e) => ({ name: e.name, code: e.code, message: e.message }));
+        const clip = await Clip.load('pico', { device: 'webgpu' });
+        return [
+          await caught(() => clip.encodeImages([new Blob(['no picture'])])),
+          await caught(() => clip.classify(new Blob(['x']))),
+          await caught(() => clip.setLabels(['a', 'a'])),
+          await caught(() => Clip.load('/assets/samples')),
+          await caught(() => Clip.load('pico', { device: 'tpu' })),
+          await caught(async () => (clip.dispose(), clip.encodeTexts(['x']))),
+        ];
+      });
+      equal(errors.map((e) => [e.name, e.code]), [['ClipError', 'picture'], ['ClipError', 'argument'], ['ClipError', 'argument'], ['ClipError', 'model'], ['ClipError', 'argument'], ['ClipError', 'aborted']], 'codes');
+      for (const [i, part] of ['expected a picture', 'labels', '`a` is given twice', "expected a model's folder", 'expected a device auto, webgpu or wasm', 'disposed'].entries()) {
+        if (!errors[i].message.includes(part)) throw new Error(errors[i].message);
+      }
+    });
+  },
+
+  async 'a hundred and one dropped pictures are searched by words'() {
+    await browse(SWIFTSHADER, async (page) => {
+      await page.goto(`${server.url}/examples/web/page/index.html`);
+      await page.waitForSelector('body[data-state=ready]', { timeout: 120000 });
+      await page.screenshot({ path: path.join(shots, 'page.png') });
+      const many = Array.from({ length: 101 }, (_, i) => path.join(root, SAMPLES[i % SAMPLES.length]));
+      await page.setInputFiles('#files', many);
+      await page.waitForSelector('body[data-gallery="101"]', { timeout: 300000 });
+      await page.fill('#query', 'a tiger');
+      await page.waitForSelector('#gallery[data-query="a tiger"]');
+      const first = await page.evaluate(() => [...document.querySelectorAll('#gallery button')].slice(0, 11).map((b) => b.title));
+      equal(new Set(first).size === 1 && first[0], 'tiger.jpg', 'the first eleven');
+      await page.screenshot({ path: path.join(shots, 'search.png') });
+    });
+  },
+
+  async 'a camera gets its label'() {
+    const camera = path.join(root, 'target/web-camera.y4m');
+    fs.writeFileSync(camera, await y4m());
+    await browse([...WITH_VIDEO, '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream', `--use-file-for-fake-video-capture=${camera}`], async (page) => {
+      await page.addInitScript(() => localStorage.setItem('clip-wgpu', JSON.stringify({ device: 'webgpu' })));
+      await page.goto(`${server.url}/examples/web/page/index.html`);
+      await page.waitForSelector('body[data-state=ready]', { timeout: 120000 });
+      equal(await page.evaluate(() => globalThis.page.clip.device), 'webgpu', 'device');
+      await page.evaluate(() => (globalThis.page.labels.set(['red circle', 'blue square', 'tiger'], false), globalThis.page.labels.changed()));
+      await page.click('#camera');
+      await page.waitForFunction(() => document.querySelector('#leading').textContent === 'red circle', null, { timeout: 120000 });
+      await page.waitForTimeout(1500);
+      equal(await page.textContent('#leading'), 'red circle', 'leading label');
+      await page.screenshot({ path: path.join(shots, 'camera.png') });
+    });
+  },
+
+  async 'a phone, in the dark, with two hundred labels'() {
+    await browse(SWIFTSHADER, async (page) => {
+      await page.emulateMedia({ colorScheme: 'dark' });
+      await page.setViewportSize({ width: 390, height: 844 });
+      await page.goto(`${server.url}/examples/web/page/index.html`);
+      await page.waitForSelector('body[data-state=ready]', { timeout: 120000 });
+      const names = fs.readFileSync(path.join(root, 'assets/pico/names.txt'), 'utf8').split('\n').filter(Boolean).slice(0, 199);
+      await page.evaluate((names) => globalThis.page.labels.add([...names, 'a very long label that goes on and on until no line could hold it whole'].join('\n')), names);
+      await page.waitForFunction(() => document.querySelectorAll('#labels li').length >= 200 && Number(document.body.dataset.encoded) >= 200, null, { timeout: 120000 });
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+      equal(wide, 390, 'width without a horizontal scroll bar');
+      await page.screenshot({ path: path.join(shots, 'phone.png') });
+    });
+  },
+};
+
+/** A drawing of a red circle as a camera's film: 64 frames of 160 × 120. */
+async function y4m() {
+  const [w, h, red, white] = [160, 120, [81, 90, 240], [235, 128, 128]];
+  const frame = Buffer.alloc((w * h * 3) / 2);
+  const at = (x, y) => ((x - w / 2) ** 2 + (y - h / 2) ** 2 < (h / 3.2) ** 2 ? red : white);
+  for (let y = 0; y < h; y++) for (let x = 0; x < w; x++) frame[y * w + x] = at(x, y)[0];
+  for (let y = 0; y < h / 2; y++) {
+    for (let x = 0; x < w / 2; x++) {
+      frame[w * h + (y * w) / 2 + x] = at(2 * x, 2 * y)[1];
+      frame[(w * h * 5) / 4 + (y * w) / 2 + x] = at(2 * x, 2 * y)[2];
+    }
+  }
+  const frames = Array.from({ length: 64 }, () => [Buffer.from('FRAME\n'), frame]).flat();
+  return Buffer.concat([Buffer.from(`YUV4MPEG2 W${w} H${h} F15:1 Ip A1:1 C420jpeg\n`), ...frames]);
+}
+
+/** In the page: the greatest difference of both embeddings from PyTorch's, in standard deviations. */
+async function golden({ url, device }) {
+  const bytes = await (await fetch(`${url}expected.safetensors`)).arrayBuffer();
+  const length = Number(new DataView(bytes).getBigUint64(0, true));
+  const head = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 8, length)));
+  const tensor = (name, Kind) => new Kind(bytes.slice(...head[name].data_offsets.map((o) => 8 + length + o)));
+  const deviation = (got, want) => {
+    const mean = want.reduce((a, b) => a + b) / want.length;
+    const sigma = Math.sqrt(want.reduce((a, b) => a + (b - mean) ** 2, 0) / want.length);
+    return got.reduce((most, v, i) => Math.max(most, Math.abs(v - want[i])), got.length === want.length ? 0 : Infinity) / sigma;
+  };
+  const files = ['config.json', 'open_clip_config.json', 'model.safetensors', 'open_clip_model.safetensors', 'model.pt', 'preprocessor_config.json', 'tokenizer.json'];
+  const found = await Promise.all(files.map(async (name) => [name, await fetch(url + name)]));
+  const blobs = await Promise.all(found.filter(([, r]) => r.ok).map(async ([name, r]) => new File([await r.blob()], name)));
+  const clip = await Clip.load(blobs, { device });
+  const flat = (rows) => rows.flatMap((row) => [...row]);
+  const images = flat(await clip.encodePixels(tensor('pixels', Float32Array)));
+  const ids = Uint32Array.from(tensor('ids', BigInt64Array), Number);
+  const texts = flat(await clip.encodeIds(ids, head.ids.shape[1]));
+  clip.dispose();
+  return Math.max(deviation(images, tensor('vision.embedding', Float32Array)), deviation(texts, tensor('text.embedding', Float32Array)));
+}
+
+let [passed, failed] = [0, 0];
+const wanted = process.argv.slice(2);
+for (const [name, test] of Object.entries(tests).filter(([name]) => !wanted.length || wanted.some((w) => name.includes(w)))) {
+  const began = Date.now();
+  try {
+    await test();
+    passed++;
+    console.log(`test ${name} ... ok (${((Date.now() - began) / 1000).toFixed(1)} s)`);
+  } catch (error) {
+    failed++;
+    console.log(`test ${name} ... FAILED\n${error?.stack ?? error}`);
+  } finally {
+    server.cut = () => Infinity;
+  }
+}
+server.close();
+console.log(`\ntest result: ${failed ? 'FAILED' : 'ok'}. ${passed} passed; ${failed} failed; 0 ignored`);
+process.exit(failed ? 1 : 0);

@@ -1,0 +1,46 @@
+// Serves the repository on loopback, with ranges and ETags as model hosts have them, and notes what was asked for.
+
+import fs from 'node:fs';
+import http from 'node:http';
+import path from 'node:path';
+
+const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css', '.json': 'application/json', '.wasm': 'application/wasm', '.png': 'image/png', '.jpg': 'image/jpeg' };
+
+/** A server of `root`: `asked` are the paths so far; `cut(path)` says after how many bytes a connection breaks. */
+export async function serve(root) {
+  const state = { asked: [], cut: () => Infinity };
+  const server = http.createServer((request, response) => {
+    const name = decodeURIComponent(new URL(request.url, 'http://localhost').pathname);
+    const file = path.join(root, name);
+    state.asked.push(name);
+    let stat;
+    try {
+      stat = fs.statSync(file);
+    } catch {}
+    if (!stat?.isFile() || !file.startsWith(root + path.sep)) {
+      response.statusCode = 404;
+      return response.end();
+    }
+    const range = /bytes=(\d+)-(\d*)/.exec(request.headers.range ?? '');
+    const [start, end] = range ? [Number(range[1]), range[2] ? Number(range[2]) + 1 : stat.size] : [0, stat.size];
+    response.setHeader('content-type', TYPES[path.extname(file)] ?? 'application/octet-stream');
+    response.setHeader('cache-control', 'no-store');
+    response.setHeader('etag', `"${stat.size}-${stat.mtimeMs}"`);
+    response.setHeader('accept-ranges', 'bytes');
+    response.setHeader('content-length', end - start);
+    if (range) {
+      response.statusCode = 206;
+      response.setHeader('content-range', `bytes ${start}-${end - 1}/${stat.size}`);
+    }
+    const most = state.cut(name, start, end);
+    if (most < end - start) {
+      fs.createReadStream(file, { start, end: start + most - 1 }).on('end', () => response.destroy()).pipe(response, { end: false });
+    } else {
+      fs.createReadStream(file, { start, end: end - 1 }).pipe(response);
+    }
+  });
+  await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
+  state.url = `http://localhost:${server.address().port}`;
+  state.close = () => (server.close(), server.closeAllConnections());
+  return state;
+}
