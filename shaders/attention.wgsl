@@ -115,7 +115,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     for (var k0 = 0u; k0 < end; k0 += KEYS) {
         let key = vec4(k0 + 4u * at.x) + vec4(0u, 1u, 2u, 3u);
         let k_base = item_base + min(key, vec4(keys - 1u)) * op.kv_stride + op.k_at;
-        var scores: mat4x4<f32>;
+        var scores = mat4x4<f32>(); // said: Chromium 156 leaves a declaration in a loop as it was in the round before
         for (var d = 0u; d < HEAD4; d += 1u) {
             let qs = mat4x4(query4(q_base.x, d), query4(q_base.y, d), query4(q_base.z, d), query4(q_base.w, d));
             let ks = transpose(mat4x4(key4(k_base.x, d), key4(k_base.y, d), key4(k_base.z, d), key4(k_base.w, d)));

@@ -67,6 +67,11 @@ export class Clip {
     return this.#withPictures(pictures, 'pixels', []);
   }
 
+  /** Where the time of a picture goes, for developers. */
+  profile() {
+    return this.#call('profile', []);
+  }
+
   /** For tests of what happens then. */
   loseDevice() {
     return this.#call('loseDevice', []);

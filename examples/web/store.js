@@ -56,6 +56,15 @@ async function headOf(url) {
   return { size, etag: answer.headers.get('etag'), ranges: answer.status === 206 };
 }
 
+/** Small files by their URLs, fetched whole: the browser's own cache keeps them. */
+export function fetched(urls) {
+  return Promise.all(Object.entries(urls).map(async ([name, url]) => {
+    const answer = await fetch(url);
+    if (!answer.ok) throw fail(`${url}: the server answered ${answer.status}`);
+    return ofBlob(name, await answer.blob());
+  }));
+}
+
 const ofBlob = (name, blob) => ({ name, size: blob.size, read: (start, end) => blob.slice(start, end).arrayBuffer() });
 
 /** Without a store: ranges of the network. */

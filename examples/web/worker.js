@@ -1,7 +1,15 @@
 // Runs the engine: one call after another. A lost device is opened anew, and the call that met it is made again.
 
 import init, { Engine, wanted_files } from './pkg/clip_wgpu_web.js';
-import { filesOf } from './store.js';
+import { filesOf, fetched } from './store.js';
+
+// The model in the box. The expressions stand in full, so that bundlers find the files.
+const PICO = {
+  'config.json': new URL('./pkg/pico/config.json', import.meta.url),
+  'preprocessor_config.json': new URL('./pkg/pico/preprocessor_config.json', import.meta.url),
+  'tokenizer.json': new URL('./pkg/pico/tokenizer.json', import.meta.url),
+  'model.safetensors': new URL('./pkg/pico/model.safetensors', import.meta.url),
+};
 
 const started = init();
 let queue = started.catch(() => {}); // each call awaits it and tells
@@ -45,7 +53,7 @@ async function open() {
 const calls = {
   async load(source, options) {
     const told = (progress) => postMessage({ progress: { status: 'download', ...progress } });
-    const files = source === 'pico' ? [] : await filesOf(source, options, wanted_files, told);
+    const files = source === 'pico' ? await fetched(PICO) : await filesOf(source, options, wanted_files, told);
     const name = typeof source === 'string' ? source : (source[0]?.name ?? 'files');
     loaded = { name, files, options };
     await open();
@@ -102,6 +110,8 @@ const calls = {
   encodeIds: async (ids, width) => rows(await engine.encode_ids(ids, width), engine.width),
 
   memory: async () => wasm.memory.buffer.byteLength,
+
+  profile: async () => engine.profile(),
 
   // For tests of what happens then.
   loseDevice: async () => engine.lose_device(),

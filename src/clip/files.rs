@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::input::{Preprocess, Tokenizer};
 use crate::ops::Act;
 use crate::weights::checkpoint::Checkpoint;
+#[cfg(feature = "pico")]
 use crate::weights::source::Source;
 
 /// The name of the model in the box.

@@ -1,18 +1,25 @@
-// Serves the repository on loopback, with ranges and ETags as model hosts have them, and notes what was asked for.
+// Serves the repository on loopback, with ranges and ETags as model hosts have them, and notes what was asked for. A folder under
+// `hub` is a model on the Hub: /api/models/OWNER/NAME/revision/main lists it, /OWNER/NAME/resolve/main/FILE is a file.
 
 import fs from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
 
-const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css', '.json': 'application/json', '.wasm': 'application/wasm', '.png': 'image/png', '.jpg': 'image/jpeg' };
+const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.mjs': 'text/javascript', '.css': 'text/css', '.json': 'application/json', '.wasm': 'application/wasm', '.png': 'image/png', '.jpg': 'image/jpeg' };
 
 /** A server of `root`: `asked` are the paths so far; `cut(path)` says after how many bytes a connection breaks. */
 export async function serve(root) {
-  const state = { asked: [], cut: () => Infinity };
+  const state = { asked: [], cut: () => Infinity, hub: {} };
   const server = http.createServer((request, response) => {
     const name = decodeURIComponent(new URL(request.url, 'http://localhost').pathname);
-    const file = path.join(root, name);
     state.asked.push(name);
+    const [, repo, wanted] = /^\/(?:api\/models\/)?([^/]+\/[^/]+)\/(?:revision\/main|resolve\/main\/(.*))$/.exec(name) ?? [];
+    const folder = state.hub[repo];
+    if (folder && !wanted) {
+      const siblings = fs.readdirSync(path.join(root, folder)).map((rfilename) => ({ rfilename }));
+      return response.end(JSON.stringify({ siblings }));
+    }
+    const file = path.join(root, folder ? `${folder}/${wanted}` : name);
     let stat;
     try {
       stat = fs.statSync(file);

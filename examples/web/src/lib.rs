@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use clip_wgpu::clip::{Classifier, Folder, ModelFiles, PromptCache};
 use clip_wgpu::gpu;
+use clip_wgpu::graph::{Data, Size};
 use clip_wgpu::weights::Format;
 use clip_wgpu::weights::load::StoredAs;
 use clip_wgpu::weights::source::Source;
@@ -37,18 +38,12 @@ pub struct Engine {
 
 #[wasm_bindgen]
 impl Engine {
-    /// Loads the model of `files`: objects with `name`, `size` and `read(start, end)`, a promise of an ArrayBuffer; none for the
-    /// model in the box. `options` has `device` (auto, webgpu, wasm), `dtype` (auto, f32, f16, bf16), `batch`; `progress` is
+    /// Loads the model of `files`: objects with `name`, `size` and `read(start, end)`, a promise of an ArrayBuffer. `options` has `device` (auto, webgpu, wasm), `dtype` (auto, f32, f16, bf16), `batch`; `progress` is
     /// called with bytes done and in all.
     pub async fn load(name: String, files: Vec<JsValue>, options: JsValue, progress: Function) -> Result<Engine, JsValue> {
-        let files = match files.is_empty() {
-            true => ModelFiles::find(&name).await,
-            false => {
-                let sources = files.into_iter().map(JsSource::new).collect::<Result<Vec<_>, _>>()?;
-                let named = sources.into_iter().map(|s| (s.name().to_string(), Box::new(s) as Box<dyn Source>));
-                ModelFiles::of_folder(Folder::new(name, named)).await
-            }
-        };
+        let sources = files.into_iter().map(JsSource::new).collect::<Result<Vec<_>, _>>()?;
+        let named = sources.into_iter().map(|s| (s.name().to_string(), Box::new(s) as Box<dyn Source>));
+        let files = ModelFiles::of_folder(Folder::new(name, named)).await.map_err(thrown)?;
         let told = move |done: u64, all: u64| drop(progress.call2(&JsValue::NULL, &(done as f64).into(), &(all as f64).into()));
         let options = Options {
             device: device(&text(&options, "device"))?,
@@ -58,7 +53,7 @@ impl Engine {
             ..Options::default()
         };
         let executor = open(&options.device).await.map_err(thrown)?;
-        let clip = Clip::load_on(&executor, files.map_err(thrown)?, &options, &[]).await.map_err(thrown)?;
+        let clip = Clip::load_on(&executor, files, &options, &[]).await.map_err(thrown)?;
         Ok(Engine {
             clip,
             prompts: RefCell::default(),
@@ -173,6 +168,15 @@ impl Engine {
     pub async fn frame_pixels(&self, frame: JsValue, width: u32, height: u32) -> Result<Vec<f32>, JsValue> {
         let texture = self.frame(&frame, width, height)?;
         self.clip.frame_pixels(&texture).await.map_err(thrown)
+    }
+
+    /// Where the time of one picture goes, from the device's timestamps: `op ms` lines.
+    pub async fn profile(&self) -> Result<String, JsValue> {
+        let (tower, c) = (self.clip.vision().map_err(thrown)?, self.clip.config.vision().map_err(thrown)?);
+        let pixels = vec![0.5; 3 * c.size.pow(2)];
+        let size = Size { batch: 1, tokens: c.tokens() };
+        let timings = tower.runner.profile(&[(tower.ends.input, Data::F32(&pixels))], size).await.map_err(thrown)?;
+        Ok(timings.iter().map(|t| format!("{} {:.2}\n", t.op, t.ms)).collect())
     }
 
     /// Loses the device, as a driver's reset would: for tests.
