@@ -271,3 +271,34 @@ fn values_that_no_dtype_holds_and_numbers_that_are_none() {
     std::fs::write(&path, &bytes).unwrap();
     embed(&folder).fails(1, &["tensor `visual_projection.weight`: expected finite values, found NaN"]);
 }
+
+/// open_clip writes out fields whose values choose nothing, and sides as pairs.
+#[test]
+fn open_clip_fields_that_choose_nothing_are_read() {
+    let golden = root().join("tests/golden/open_clip_quick");
+    let config: Value = serde_json::from_slice(&std::fs::read(golden.join("open_clip_config.json")).unwrap()).unwrap();
+    let embedded = |what: &str, edit: &dyn Fn(&mut Value)| {
+        let folder = scratch(what);
+        std::fs::copy(golden.join("open_clip_model.safetensors"), folder.join("open_clip_model.safetensors")).unwrap();
+        let mut config = config.clone();
+        edit(&mut config["model_cfg"]["vision_cfg"]);
+        std::fs::write(folder.join("open_clip_config.json"), config.to_string()).unwrap();
+        run(&["embed", "image", "-q", "-m", text(&folder), SAMPLE])
+    };
+    let plain = embedded("spelt-not", &|_| {});
+    assert_eq!(plain.code, 0, "{}", plain.err);
+    let spelt = embedded("spelt-out", &|v| {
+        let side = v["image_size"].clone();
+        v["image_size"] = Value::Array(vec![side.clone(), side]);
+        for (key, value) in [
+            ("attentional_pool", false.into()),
+            ("attn_pooler_queries", 256.into()),
+            ("pos_embed_type", "learnable".into()),
+            ("ls_init_value", Value::Null),
+        ] {
+            v[key] = value;
+        }
+    });
+    assert_eq!((spelt.code, spelt.out), (0, plain.out), "{}", spelt.err);
+    embedded("spelt-other", &|v| v["attentional_pool"] = true.into()).fails(1, &["attentional_pool", "this architecture is not supported"]);
+}

@@ -245,7 +245,13 @@ fn names_stand_for_repositories() {
     let wrong = |name: &str| repository(name).unwrap_err().to_string();
     assert!(wrong("ViT-B-32/laion3b").contains("its tags are openai, laion400m_e31"), "{}", wrong("ViT-B-32/laion3b"));
     assert!(wrong("ViT-B-32").contains("expected a tag after it (ViT-B-32/TAG): openai"), "{}", wrong("ViT-B-32"));
-    assert!(wrong("a/b/c").contains("no such folder or file"), "{}", wrong("a/b/c"));
+    assert!(wrong("a/b/c").contains("no such folder or file") && !wrong("a/b/c").contains("did you mean"), "{}", wrong("a/b/c"));
+    // Slips of the keys.
+    for (typed, meant) in [("ViT-B-32/laion2b_s34b_b97k", "ViT-B-32/laion2b_s34b_b79k"), ("vit-b/32x", "ViT-B/32"), ("picco", "pico")] {
+        assert!(wrong(typed).ends_with(&format!("; did you mean {meant}?")), "{}", wrong(typed));
+    }
+    assert_eq!(registry::nearest("openai/clip-vit-base-pach32").as_deref(), Some("openai/clip-vit-base-patch32"));
+    assert_eq!(registry::nearest("someone/my-own-model"), None);
 }
 
 /// What each set of weights was trained with, against facts from their publishers; open_clip's table has 119 rows.

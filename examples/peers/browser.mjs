@@ -2,14 +2,16 @@
 //
 //     python examples/peers/onnx_export.py target/full/ViT-B-32-hf target/peers
 //     npm install --prefix target/web-tools onnxruntime-web && scripts/build-web
-//     node examples/peers/browser.mjs /target/full/ViT-B-32-hf /target/peers [ROUNDS]
+//     node examples/peers/browser.mjs /target/full/ViT-B-32-hf /target/peers [ROUNDS [OUT]]     OUT.md and OUT.json are written
 //
 // One thread each: pages have more only where they are cross-origin isolated.
 
+import fs from 'node:fs';
+import os from 'node:os';
 import { browse, root, SWIFTSHADER } from '../../tests/web/browser.mjs';
 import { serve } from '../../tests/web/server.mjs';
 
-const [model, onnx, rounds = '3'] = process.argv.slice(2);
+const [model, onnx, rounds = '3', out] = process.argv.slice(2);
 const server = await serve(root);
 const table = [];
 for (const [device, provider] of [['webgpu', 'webgpu'], ['wasm', 'wasm']]) {
@@ -52,5 +54,15 @@ for (const [device, provider] of [['webgpu', 'webgpu'], ['wasm', 'wasm']]) {
   }
 }
 server.close();
-console.log('\n| tower, batch 1 | device | ours | onnxruntime-web | times faster | cosine |\n|---|---|---|---|---|---|');
-for (const r of table) console.log(`| ${r.tower} | ${r.device} | ${r.ours_ms} ms | ${r.onnxruntime_web_ms} ms | ${r.ratio} | ${r.cosine} |`);
+const lines = [
+  `# ${model.split('/').pop()} in Chromium, ${new Date().toISOString().slice(0, 10)}`, '',
+  `${os.cpus()[0].model}, one thread each; onnxruntime-web ${table[0].onnxruntime}; WebGPU on ${table[0].adapter}, a software adapter. Medians of ${rounds} alternating rounds, the same weights, pixels and ids.`, '',
+  '| tower, batch 1 | device | ours | onnxruntime-web | times faster | cosine | our wasm memory |', '|---|---|---|---|---|---|---|',
+  ...table.map((r) => `| ${r.tower} | ${r.device} | ${r.ours_ms} ms | ${r.onnxruntime_web_ms} ms | ${r.ratio} | ${r.cosine} | ${r.our_memory_mb} MB |`), '',
+  `\`node examples/peers/browser.mjs ${process.argv.slice(2).join(' ')}\``,
+];
+console.log(`\n${lines.join('\n')}`);
+if (out) {
+  fs.writeFileSync(`${out}.md`, `${lines.join('\n')}\n`);
+  fs.writeFileSync(`${out}.json`, `${JSON.stringify({ date: new Date().toISOString().slice(0, 10), cpu: os.cpus()[0].model, rounds, rows: table }, null, 1)}\n`);
+}

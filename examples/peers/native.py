@@ -29,7 +29,7 @@ import transformers
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
-PICTURES = sorted((ROOT / "assets/samples").iterdir())
+PICTURES = sorted((ROOT / "assets/samples").glob("*.png"))  # not JPEG, whose decoders differ
 TEXTS = ["a photo of a tiger", "a red circle on a table", "two people walking a dog along the beach at sunset", "x"]
 
 

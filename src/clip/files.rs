@@ -213,7 +213,10 @@ fn named(name: &str) -> Result<Named> {
             Some(found) => Ok(Named::Repo(found.repo.clone())),
             #[cfg(not(target_arch = "wasm32"))]
             None if Path::new(rest).is_file() => Ok(Named::File(rest.into(), registry::architecture(model))),
-            None => fail(name, &format!("{model} has no weights of that tag, and there is no such file: its tags are {}", tag_list(&tags))),
+            None => {
+                let message = format!("{model} has no weights of that tag, and there is no such file: its tags are {}", tag_list(&tags));
+                fail(name, &(message + &registry::did_you_mean(name)))
+            }
         };
     }
     if registry::architecture(name).is_some() {
@@ -225,11 +228,11 @@ fn named(name: &str) -> Result<Named> {
         |part: &str| !part.is_empty() && !part.starts_with('.') && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
     match repo.split_once('/') {
         Some((owner, model)) if part(owner) && part(model) && !is_weights(path) => Ok(Named::Repo(repo.into())),
-        _ => fail(
-            name,
-            "no such folder or file (a model is `pico`, a folder, a weight file, a name on the Hub such as openai/clip-vit-base-patch32, \
-             or open_clip's such as ViT-B-32/laion2b_s34b_b79k; clip-wgpu model list shows some)",
-        ),
+        _ => {
+            let message = "no such folder or file (a model is `pico`, a folder, a weight file, a name on the Hub such as \
+                 openai/clip-vit-base-patch32, or open_clip's such as ViT-B-32/laion2b_s34b_b79k; clip-wgpu model list shows some)";
+            fail(name, &(message.to_string() + &registry::did_you_mean(name)))
+        }
     }
 }
 

@@ -65,15 +65,44 @@ pub fn of_repo(repo: &str) -> Option<&'static Pretrained> {
     pretrained().iter().find(|p| p.repo == repo)
 }
 
-/// OpenAI's own names (`clip/clip.py`) as open_clip's.
+/// OpenAI's own names (`clip/clip.py`) and open_clip's.
+const OPENAI: [(&str, &str); 4] = [
+    ("ViT-B/32", "ViT-B-32/openai"),
+    ("ViT-B/16", "ViT-B-16/openai"),
+    ("ViT-L/14", "ViT-L-14/openai"),
+    ("ViT-L/14@336px", "ViT-L-14-336/openai"),
+];
+
+/// What many people name that open_clip's table does not.
+const ON_THE_HUB: [&str; 8] = [
+    "openai/clip-vit-base-patch32",
+    "openai/clip-vit-base-patch16",
+    "openai/clip-vit-large-patch14",
+    "openai/clip-vit-large-patch14-336",
+    "google/siglip-base-patch16-224",
+    "google/siglip-so400m-patch14-384",
+    "google/siglip2-base-patch16-224",
+    "google/siglip2-so400m-patch14-384",
+];
+
+/// OpenAI's own name as open_clip's.
 pub fn openai(name: &str) -> Option<&'static str> {
-    Some(match name {
-        "ViT-B/32" => "ViT-B-32/openai",
-        "ViT-B/16" => "ViT-B-16/openai",
-        "ViT-L/14" => "ViT-L-14/openai",
-        "ViT-L/14@336px" => "ViT-L-14-336/openai",
-        _ => return None,
-    })
+    OPENAI.iter().find(|(own, _)| *own == name).map(|(_, known)| *known)
+}
+
+/// The known name that is most like `name`, where one is like enough to be a slip of the keys.
+pub fn nearest(name: &str) -> Option<String> {
+    let tagged = pretrained().iter().map(|p| format!("{}/{}", p.name, p.tag));
+    let repos = pretrained().iter().map(|p| p.repo.clone());
+    let plain = OPENAI.iter().map(|(own, _)| *own).chain(ON_THE_HUB).chain(["pico"]).map(str::to_string);
+    let like = |known: &String| strsim::normalized_damerau_levenshtein(&name.to_lowercase(), &known.to_lowercase());
+    let scored = tagged.chain(repos).chain(plain).map(|known| (like(&known), known)).filter(|(like, known)| *like >= 0.75 && known != name);
+    scored.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
+}
+
+/// `; did you mean …?`, where there is such a name.
+pub(crate) fn did_you_mean(name: &str) -> String {
+    nearest(name).map_or_else(String::new, |known| format!("; did you mean {known}?"))
 }
 
 impl Pretrained {

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 pub use cache::{Cache, Cached};
 
+use crate::clip::registry::did_you_mean;
 use crate::clip::wanted_files;
 use crate::error::{Error, Result};
 
@@ -177,10 +178,13 @@ impl Hub {
     fn refused(&self, repo: &str, what: &str, error: ureq::Error) -> Error {
         let message = match error {
             ureq::Error::StatusCode(401 | 403) => format!(
-                "{} refuses it: it does not exist, or needs a token (set HF_TOKEN) whose owner accepted its terms at {0}/{repo}",
-                self.endpoint
+                "{} refuses it: it does not exist, or needs a token (set HF_TOKEN) whose owner accepted its terms at {0}/{repo}{1}",
+                self.endpoint,
+                did_you_mean(repo)
             ),
-            ureq::Error::StatusCode(404) => format!("{} has no {what}: is the name right?", self.endpoint),
+            ureq::Error::StatusCode(404) => {
+                format!("{} has no {what}: is the name right{}?", self.endpoint, did_you_mean(repo).trim_end_matches('?'))
+            }
             other => format!(
                 "{what} could not be had from {}: {other}. Without a network, use what was pulled before, the model in the box (-m pico) or a folder (-m DIR)",
                 self.endpoint

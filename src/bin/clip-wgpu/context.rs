@@ -4,14 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::output::complain;
-#[cfg(feature = "hub")]
-use crate::output::megabytes;
 use clap::{Args, ValueEnum};
 use clip_wgpu::clip::{ModelFiles, PICO};
-#[cfg(feature = "hub")]
-use clip_wgpu::clip::{registry::DEFAULT, repository};
-#[cfg(feature = "hub")]
-use clip_wgpu::hub::Hub;
 use clip_wgpu::weights::Format;
 use clip_wgpu::weights::load::StoredAs;
 use clip_wgpu::{Clip, Device, Error, Executor, Options, Result};
@@ -23,7 +17,7 @@ pub struct Globals {
     /// The model: `pico` (in the box; knows emoji and drawings of shapes); a folder or weight file as it comes from Hugging Face, open_clip
     /// or OpenAI; a name on the Hub (openai/clip-vit-base-patch32) or open_clip's (ViT-B-32/laion2b_s34b_b79k), pulled once.
     /// Default: ViT-B-32-256/datacomp_s34b_b86k
-    #[arg(short, long, global = true, value_name = "NAME|DIR|FILE")]
+    #[arg(short, long, global = true, value_name = "NAME|DIR|FILE", env = "CLIP_WGPU_MODEL")]
     pub model: Option<String>,
     /// Where it runs: auto (a hardware GPU, else the CPU), gpu, gpu:NAME, gpu:INDEX or cpu
     #[arg(long, global = true, default_value = "auto", value_name = "DEVICE", value_parser = parse_device)]
@@ -64,71 +58,9 @@ fn parse_device(text: &str) -> std::result::Result<Device, String> {
 }
 
 impl Globals {
-    /// The name of the model; of the default one where none was given.
-    #[cfg(feature = "hub")]
-    pub fn model(&self) -> Result<String> {
-        if let Some(model) = &self.model {
-            return Ok(model.clone());
-        }
-        let Some(repo) = repository(DEFAULT)? else { return Ok(DEFAULT.into()) };
-        if self.hub().cache.snapshot(&repo).is_none() {
-            self.warn(&format!("no model was named (-m): taking {DEFAULT}, 72.8 % on ImageNet"));
-        }
-        Ok(DEFAULT.into())
-    }
-
-    /// The name of the model.
-    #[cfg(not(feature = "hub"))]
-    pub fn model(&self) -> Result<String> {
-        self.model.clone().ok_or_else(|| Error::Argument("which model? name one: -m pico (in the box), or -m DIR".into()))
-    }
-
     /// The files of the model, or `None` where none was given.
     pub fn files(&self) -> Result<Option<ModelFiles>> {
         self.model.as_deref().map(|name| self.find(name)).transpose()
-    }
-
-    /// The files of a model, pulled where they are not here; says where they were wrong.
-    #[cfg(feature = "hub")]
-    pub fn find(&self, name: &str) -> Result<ModelFiles> {
-        let files = self.pulling(|hub| pollster::block_on(ModelFiles::find_in(name, hub)))?;
-        files.notes.iter().for_each(|note| self.warn(note));
-        Ok(files)
-    }
-
-    /// The Hub as the environment and `--offline` say.
-    #[cfg(feature = "hub")]
-    pub fn hub(&self) -> Hub {
-        let hub = Hub::from_env();
-        Hub { offline: hub.offline || self.offline, ..hub }
-    }
-
-    /// Asks the Hub for something, with a line that says how big it is and a progress bar.
-    #[cfg(feature = "hub")]
-    pub fn pulling<T>(&self, ask: impl FnOnce(&Hub) -> Result<T>) -> Result<T> {
-        let bar = self.bar(0, "pulling  {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
-        bar.set_draw_target(ProgressDrawTarget::hidden()); // until there is something to pull
-        let (told, quiet) = (bar.clone(), self.quiet);
-        let progress = Arc::new(move |done, total| {
-            told.set_length(total);
-            told.set_position(done);
-        });
-        let announced = bar.clone();
-        let announce = Arc::new(move |repo: &str, bytes: u64| {
-            if !quiet {
-                complain(&format!("pulling {repo}, {}", megabytes(bytes)));
-                announced.set_draw_target(ProgressDrawTarget::stderr());
-            }
-        });
-        let answer = ask(&Hub { progress: Some(progress), announce: Some(announce), ..self.hub() });
-        bar.finish_and_clear();
-        answer
-    }
-
-    /// The files of a model.
-    #[cfg(not(feature = "hub"))]
-    pub fn find(&self, name: &str) -> Result<ModelFiles> {
-        pollster::block_on(ModelFiles::find(name))
     }
 
     pub fn warn(&self, message: &str) {

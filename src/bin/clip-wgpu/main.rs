@@ -11,6 +11,8 @@ mod inputs;
 mod model;
 mod output;
 mod preprocess;
+#[cfg_attr(not(feature = "hub"), path = "no_hub.rs")]
+mod pull;
 mod texts;
 mod tokenize;
 
