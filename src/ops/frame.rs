@@ -28,6 +28,9 @@ op_dims! { FrameDims { taps: u32, across: u32, x: u32, y: u32, width: u32, heigh
 /// Values of a channel: the tables begin with what a tower reads for each.
 const LEVELS: usize = 256;
 
+// The shader's fixed point is the host's.
+const _: () = assert!(part!("frame.wgsl").constant("BITS") == resize::BITS);
+
 impl Frame {
     /// What the kernels look up: for each 8-bit value of each channel what the tower reads, as the bits of an f32; then for each
     /// column the first input, how many there are, and where their fixed-point weights stand; then the same for each row.
