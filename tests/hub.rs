@@ -252,6 +252,9 @@ fn names_stand_for_repositories() {
     }
     assert_eq!(registry::nearest("openai/clip-vit-base-pach32").as_deref(), Some("openai/clip-vit-base-patch32"));
     assert_eq!(registry::nearest("someone/my-own-model"), None);
+    let offline = Hub { offline: true, ..hub(&Server::start(files()), "slips") };
+    let error = offline.model("openai/clip-vit-base-pach32").unwrap_err().to_string();
+    assert!(error.ends_with("; did you mean openai/clip-vit-base-patch32?"), "{error}");
 }
 
 /// What each set of weights was trained with, against facts from their publishers; open_clip's table has 119 rows.

@@ -105,7 +105,7 @@ impl Hub {
         if self.offline {
             let message = "is not in the cache, and the network is not to be used: pull it where there is one (clip-wgpu model pull), \
                  or use the model in the box (-m pico) or a folder (-m DIR)";
-            return self.fail(repo, message);
+            return self.fail(repo, &(message.to_string() + &did_you_mean(repo)));
         }
         self.pull(repo)
     }
