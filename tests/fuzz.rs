@@ -140,7 +140,7 @@ fn with(model: &str, file: &'static str, bytes: Vec<u8>) -> Result<()> {
 
 #[test]
 fn pictures() {
-    let mut seeds = files("tests/input/pictures", &["png", "jpg", "webp", "gif", "bmp", "tif", "tiff"]);
+    let mut seeds = files("tests/input/pictures", &["png", "jpg", "webp", "gif", "bmp", "tif", "tiff", "ico"]);
     seeds.extend(files("assets/samples", &["png", "jpg"]));
     let recipe = Preprocess::openai(32);
     fuzz("pictures", &seeds, |bytes| Image::decode(&bytes).map(|image| assert_eq!(recipe.pixels(&image).len(), 3 * 32 * 32)));

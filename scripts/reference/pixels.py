@@ -62,6 +62,26 @@ def png16(path, samples):
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
 
 
+def palette_tiff(path, picture, bits):
+    """A big-endian TIFF of 1, 2 or 4 bits, which PIL reads and does not write."""
+    width, height = picture.size
+    indices = np.array(picture)
+    rows = np.zeros((height, -(-width * bits // 8) * 8 // bits), np.uint8)
+    rows[:, :width] = indices
+    digits = (rows[..., None] >> np.arange(bits)[::-1]) & 1
+    data = np.packbits(digits.reshape(height, -1), axis=1).tobytes()
+    colours = np.zeros((1 << bits, 3), np.uint16)
+    given = np.array(picture.getpalette(), np.uint16).reshape(-1, 3)[: 1 << bits]
+    colours[: len(given)] = given * 257
+    short = lambda tag, value: struct.pack(">HHIHH", tag, 3, 1, value, 0)
+    at = 8 + 2 + 12 * 9 + 4
+    colour_map = colours.T.astype(">u2").tobytes()
+    directory = (short(256, width) + short(257, height) + short(258, bits) + short(259, 1) + short(262, 3)
+                 + struct.pack(">HHII", 273, 4, 1, at + len(colour_map)) + short(278, height)
+                 + struct.pack(">HHII", 279, 4, 1, len(data)) + struct.pack(">HHII", 320, 3, 3 << bits, at))
+    path.write_bytes(b"MM\0*" + struct.pack(">IH", 8, 9) + directory + struct.pack(">I", 0) + colour_map + data)
+
+
 def pictures():
     """Writes the pictures; returns the names of those whose pixels PIL reads as they are meant."""
     PICTURES.mkdir(parents=True, exist_ok=True)
@@ -86,6 +106,15 @@ def pictures():
     save(rgb, "rgb.tif", compression="tiff_lzw")
     save(rgb, "deflate.tif", compression="tiff_adobe_deflate")
     save(grey, "grey.tif")
+    save(rgb.quantize(64), "palette.tif", compression="tiff_lzw")
+    palette_tiff(PICTURES / "palette-4.tif", scene(31, 22, 16).quantize(16), 4)
+    palette_tiff(PICTURES / "palette-1.tif", scene(19, 22, 17).quantize(2), 1)
+    numbers = np.array(grey).astype(np.float32) * 1.3 - 30.7
+    save(Image.fromarray(numbers), "float.tif")
+    save(Image.fromarray(numbers.astype(np.int32)), "int32.tif")
+    save(rgb.resize((48, 48)), "rgb-png.ico", sizes=[(16, 16), (48, 48), (32, 32)])
+    save(with_alpha(rgb.resize((64, 64)), 18), "alpha-bmp.ico", sizes=[(16, 16), (64, 64)], bitmap_format="bmp")
+    save(rgb.quantize(16).resize((32, 32)), "palette-png.ico", sizes=[(32, 32)])
     for width, height in [(1, 1), (2, 3), (5, 300), (61, 400), (401, 60), (300, 203), (31, 33), (32, 32), (16, 11), (100, 37)]:
         save(scene(width, height, width), f"{width}x{height}.png")
     for orientation in range(1, 9):

@@ -1,11 +1,13 @@
 //! Picture files as upright RGB.
 
+use std::borrow::Cow;
 use std::io::Cursor;
 use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits, metadata::Orientation};
 
-use super::exif;
+use super::tiff::TiffDecoder;
+use super::{exif, icon};
 use crate::error::{Error, Result};
 
 /// The most pixels that are decoded: more is refused before anything is allocated.
@@ -20,7 +22,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// Reads a picture file: PNG, JPEG, WebP, GIF (its first frame), BMP or TIFF, told by content and not by name.
+    /// Reads a picture file: PNG, JPEG, WebP, GIF (its first frame), BMP, TIFF or ICO (its largest), told by content and not by name.
     ///
     /// # Errors
     /// [`Error::Io`], or [`Error::Image`] as [`Image::decode`] with the path.
@@ -39,6 +41,7 @@ impl Image {
     /// # Errors
     /// [`Error::Image`] for bytes that are no picture, a damaged one, or one above [`MAX_PIXELS`].
     pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let bytes = &*shown(bytes);
         let (mut decoder, format) = decoder(bytes)?;
         let damaged = |e: image::ImageError| Error::Image(format!("a damaged picture: {e}"));
         let mut limits = Limits::no_limits();
@@ -69,7 +72,7 @@ impl Image {
     /// # Errors
     /// As [`Image::decode`], as far as the header tells.
     pub fn dimensions(bytes: &[u8]) -> Result<(u32, u32)> {
-        decoder(bytes).map(|(decoder, _)| decoder.dimensions())
+        decoder(&shown(bytes)).map(|(decoder, _)| decoder.dimensions())
     }
 
     /// A picture of `[height, width, 3]` bytes.
@@ -97,8 +100,16 @@ impl Image {
     }
 }
 
+/// The file of the picture that is shown: of an icon, the one that Pillow chooses.
+fn shown(bytes: &[u8]) -> Cow<'_, [u8]> {
+    match image::guess_format(bytes) {
+        Ok(image::ImageFormat::Ico) => icon::largest(bytes).unwrap_or(Cow::Borrowed(bytes)),
+        _ => Cow::Borrowed(bytes),
+    }
+}
+
 /// The decoder of a picture file, within the limits that are promised.
-fn decoder(bytes: &[u8]) -> Result<(impl ImageDecoder, image::ImageFormat)> {
+fn decoder(bytes: &[u8]) -> Result<(Box<dyn ImageDecoder + '_>, image::ImageFormat)> {
     if bytes.is_empty() {
         return Err(Error::Image("expected a picture, found an empty file".into()));
     }
@@ -106,10 +117,14 @@ fn decoder(bytes: &[u8]) -> Result<(impl ImageDecoder, image::ImageFormat)> {
     reader.no_limits(); // our own, below, says what was found
     let reader = reader.with_guessed_format().map_err(|e| Error::Image(format!("cannot be read: {e}")))?;
     let Some(format) = reader.format() else { return Err(Error::Image(what_else(bytes).into())) };
-    let decoder = reader.into_decoder().map_err(|e| match e {
-        image::ImageError::Unsupported(_) => Error::Image(format!("{format:?} pictures of this kind are not supported: {e}")),
-        e => Error::Image(format!("a damaged picture: {e}")),
-    })?;
+    let decoder: Box<dyn ImageDecoder> = match reader.into_decoder() {
+        Ok(decoder) => Box::new(decoder),
+        Err(image::ImageError::Unsupported(e)) => match TiffDecoder::new(bytes).filter(|_| format == image::ImageFormat::Tiff) {
+            Some(decoder) => Box::new(decoder),
+            None => return Err(Error::Image(format!("{format:?} pictures of this kind are not supported: {e}"))),
+        },
+        Err(e) => return Err(Error::Image(format!("a damaged picture: {e}"))),
+    };
     let (width, height) = decoder.dimensions();
     if width as u64 * height as u64 > MAX_PIXELS {
         return Err(Error::Image(format!("expected at most {} megapixels, found {width} × {height}", MAX_PIXELS >> 20)));
