@@ -7,11 +7,11 @@ export type Source = string | File[];
 export type Picture = Blob | ImageData | ImageBitmap | HTMLCanvasElement | OffscreenCanvas | HTMLVideoElement | VideoFrame;
 
 export interface Progress {
-  /** download: from the network; upload: to the device; ready. */
-  status: 'download' | 'upload' | 'ready';
+  /** download: from the network; upload: to the device; compile: its shaders; ready. */
+  status: 'download' | 'upload' | 'compile' | 'ready';
   /** The file that is downloaded. */
   file?: string;
-  /** Bytes. */
+  /** Bytes; of compile and ready, 1 in all. */
   loaded: number;
   total: number;
 }

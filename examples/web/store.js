@@ -39,15 +39,24 @@ async function listed(source, { hub = 'https://huggingface.co', revision = 'main
     return { base, heads: new Map(heads.filter(([, head]) => head)) };
   }
   const repo = source.replace(/^hf-hub:/, '');
-  const answer = await fetch(`${hub}/api/models/${repo}/revision/${revision}`);
+  const answer = await get(`${hub}/api/models/${repo}/revision/${revision}`);
   if (!answer.ok) throw fail(`${repo}: the Hub answered ${answer.status}${answer.status === 401 || answer.status === 404 ? ' (no such public model)' : ''}`, 'model');
   const { siblings } = await answer.json();
   return { base: `${hub}/${repo}/resolve/${revision}/`, heads: new Map(siblings.map((s) => [s.rfilename, null])) };
 }
 
+/** `fetch`, whose own message names neither the address nor a way out. */
+async function get(url, options) {
+  try {
+    return await fetch(url, options);
+  } catch (error) {
+    throw fail(`${new URL(url, location.href).host} cannot be reached: ${error.message}; look at the connection and the name`);
+  }
+}
+
 /** A file's size and ETag, by asking for its first byte: HEAD gives the compressed size, and is not always allowed. */
 async function headOf(url) {
-  const answer = await fetch(url, { headers: { Range: 'bytes=0-0' } });
+  const answer = await get(url, { headers: { Range: 'bytes=0-0' } });
   await answer.body?.cancel();
   if (!answer.ok) throw fail(`${url}: the server answered ${answer.status}`);
   const range = answer.headers.get('content-range');
@@ -59,7 +68,7 @@ async function headOf(url) {
 /** Small files by their URLs, fetched whole: the browser's own cache keeps them. */
 export function fetched(urls) {
   return Promise.all(Object.entries(urls).map(async ([name, url]) => {
-    const answer = await fetch(url);
+    const answer = await get(url);
     if (!answer.ok) throw fail(`${url}: the server answered ${answer.status}`);
     return ofBlob(name, await answer.blob());
   }));
@@ -71,7 +80,7 @@ const ofBlob = (name, blob) => ({ name, size: blob.size, read: (start, end) => b
 function ofUrl(base, { name, size, ranges }) {
   const url = base + name;
   const read = async (start, end) => {
-    const answer = await fetch(url, ranges ? { headers: { Range: `bytes=${start}-${end - 1}` } } : {});
+    const answer = await get(url, ranges ? { headers: { Range: `bytes=${start}-${end - 1}` } } : {});
     if (!answer.ok) throw fail(`the server answered ${answer.status}`);
     const bytes = await answer.arrayBuffer();
     return answer.status === 206 ? bytes : bytes.slice(start, end);
@@ -128,7 +137,7 @@ class Store {
       more(have);
       for (let tries = 0; have < size; ) {
         try {
-          const answer = await fetch(base + name, have ? { headers: { Range: `bytes=${have}-` } } : {});
+          const answer = await get(base + name, have ? { headers: { Range: `bytes=${have}-` } } : {});
           if (!answer.ok) throw fail(`${base + name}: the server answered ${answer.status}`);
           if (have && answer.status !== 206) handle.truncate((have = 0));
           for (const reader = answer.body.getReader(); ; ) {

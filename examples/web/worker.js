@@ -48,6 +48,8 @@ async function open() {
   const { name, files, options } = loaded;
   const told = (done, total) => postMessage({ progress: { status: 'upload', loaded: done, total } });
   engine = await Engine.load(name, files, options, told);
+  postMessage({ progress: { status: 'compile', loaded: 0, total: 1 } });
+  await engine.compile();
 }
 
 const calls = {

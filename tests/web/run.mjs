@@ -201,6 +201,92 @@ const tests = {
     });
   },
 
+  async 'twenty loads give their memory back'() {
+    await browse(SWIFTSHADER, async (page) => {
+      await bare(page);
+      const loads = (n) => page.evaluate(async (n) => {
+        for (let i = 0; i < n; i++) {
+          const clip = await Clip.load('pico', { device: 'webgpu' });
+          await clip.encodeTexts(['a tiger']);
+          clip.dispose();
+        }
+        await new Promise((next) => setTimeout(next, 1000));
+      }, n);
+      await loads(2);
+      const before = memory();
+      await loads(20);
+      const growth = memory() - before;
+      console.log(`    all of the browser's processes grew by ${(growth / 2 ** 20).toFixed(0)} MiB`);
+      // Twenty times the weights alone, were they kept, are 150 MB.
+      if (growth > 60e6) throw new Error(`${growth} bytes were kept`);
+    });
+  },
+
+  async 'a project of Vite takes the package as it is'() {
+    const project = path.join(root, 'target/web-vite');
+    fs.rmSync(project, { recursive: true, force: true });
+    fs.mkdirSync(path.join(project, 'node_modules'), { recursive: true });
+    fs.symlinkSync(path.join(root, 'examples/web'), path.join(project, 'node_modules/clip-wgpu'));
+    fs.writeFileSync(path.join(project, 'package.json'), '{ "type": "module", "dependencies": { "clip-wgpu": "*" } }');
+    fs.writeFileSync(path.join(project, 'index.html'), '<!doctype html><link rel="icon" href="data:,"><script type="module" src="/main.js"></script>');
+    fs.writeFileSync(path.join(project, 'main.js'), `import { Clip } from 'clip-wgpu';
+      const clip = await Clip.load('pico', { device: 'webgpu' });
+      await clip.setLabels(['tiger', 'guitar', 'red circle'], { templates: ['a photo of a {}'] });
+      globalThis.found = await clip.classify(await (await fetch('/assets/samples/tiger.jpg')).blob());`);
+    execFileSync(path.join(root, 'target/web-tools/node_modules/.bin/vite'), ['build', '--base', '/target/web-vite/dist/', '--logLevel', 'warn'], { cwd: project, stdio: ['ignore', 'ignore', 'inherit'] });
+    await browse(SWIFTSHADER, async (page) => {
+      await page.goto(`${server.url}/target/web-vite/dist/index.html`);
+      await page.waitForFunction(() => globalThis.found, null, { timeout: 60000 });
+      equal(await page.evaluate(() => globalThis.found[0].label), 'tiger', 'first label');
+    });
+  },
+
+  /** What a person sees on the way, and when something goes wrong; the pictures are for looking at. */
+  async 'every state says what it is'() {
+    const shot = (page, name) => page.screenshot({ path: path.join(shots, `${name}.png`) });
+    await browse([...WITH_VIDEO, '--use-fake-device-for-media-stream', '--deny-permission-prompts'], async (page) => {
+      let go;
+      const held = new Promise((ready) => (go = ready));
+      await page.route('**/model.safetensors', async (route) => (await held, route.continue()));
+      await page.goto(`${server.url}/examples/web/page/index.html`);
+      await page.waitForFunction(() => /loading/.test(document.querySelector('#line').textContent));
+      if (!(await page.isVisible('#cancel'))) throw new Error('a load that cannot be cancelled');
+      await shot(page, 'loading');
+      go();
+      // Every line that was shown on the way.
+      await page.evaluate(() => {
+        globalThis.lines = [];
+        new MutationObserver(() => lines.push(document.querySelector('#line').textContent)).observe(document.querySelector('#line'), { childList: true });
+      });
+      await page.waitForSelector('body[data-state=ready]', { timeout: 120000 });
+      await page.selectOption('#device', 'webgpu').catch(() => {});
+      await page.evaluate(() => (document.querySelector('#device').value = 'webgpu', document.body.removeAttribute('data-state'), document.querySelector('#load').click()));
+      await page.waitForFunction(() => lines.includes('compiling'), null, { timeout: 60000 });
+      await page.waitForSelector('body[data-state=ready]', { timeout: 120000 });
+      await page.click('#camera');
+      await page.waitForFunction(() => /camera/i.test(document.querySelector('#note').textContent));
+      console.log(`    ${await page.textContent('#note')}`);
+      await shot(page, 'camera-refused');
+      const bad = path.join(root, 'target/web-bad.png');
+      fs.writeFileSync(bad, 'this is a text');
+      await page.setInputFiles('#files', [path.join(root, 'assets/samples/tiger.jpg'), bad, path.join(root, SAMPLES[0])]);
+      await page.waitForSelector('body[data-gallery="3"]', { timeout: 60000 });
+      const note = await page.textContent('#note');
+      if (!/web-bad\.png: expected a picture/.test(note)) throw new Error(note);
+      await shot(page, 'unreadable');
+      await page.evaluate(() => globalThis.page.clip.loseDevice());
+      await page.click('#sample');
+      await page.waitForFunction(() => /loaded again/.test(document.querySelector('#note').textContent), null, { timeout: 60000 });
+      if (await page.isVisible('#gallery')) throw new Error('the gallery stands over the picture');
+      await shot(page, 'lost');
+      await page.evaluate(() => (document.querySelector('#model').value = 'nobody/nothing', document.querySelector('#load').click()));
+      await page.waitForFunction(() => /no model/.test(document.querySelector('#line').textContent), null, { timeout: 60000 });
+      const why = await page.textContent('#note');
+      if (!/huggingface.co cannot be reached/.test(why)) throw new Error(why);
+      await shot(page, 'no-model');
+    });
+  },
+
   async 'errors say what to do, and the others go on'() {
     await browse(SWIFTSHADER, async (page) => {
       await bare(page);
@@ -271,6 +357,18 @@ const tests = {
     });
   },
 };
+
+/** Resident bytes of all processes of the browser. */
+function memory() {
+  let bytes = 0;
+  for (const process of fs.readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      if (!fs.readFileSync(`/proc/${process}/cmdline`, 'utf8').includes('chrom')) continue;
+      bytes += 1024 * Number(/^RssAnon:\s+(\d+)/m.exec(fs.readFileSync(`/proc/${process}/status`, 'utf8'))?.[1] ?? 0);
+    } catch {} // gone meanwhile
+  }
+  return bytes;
+}
 
 /** A drawing of a red circle as a camera's film: 64 frames of 160 × 120. */
 async function y4m() {

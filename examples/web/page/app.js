@@ -29,14 +29,15 @@ async function load(source = kept.model) {
   const mine = (loading = new AbortController());
   clip?.dispose();
   clip = null;
-  $('cancel').hidden = $('progress').hidden = false;
+  $('loading').hidden = false;
   const began = performance.now();
   const onProgress = ({ status, loaded, total }) => {
     $('progress').value = total ? loaded / total : 0;
     const seconds = (performance.now() - began) / 1000;
     const rate = loaded / seconds;
     const left = status === 'download' && seconds > 1 ? `, ${megabytes(rate)}/s, ${Math.ceil((total - loaded) / rate)} s left` : '';
-    line(`${status === 'download' ? 'downloading' : 'loading'} ${megabytes(loaded)} of ${megabytes(total)}${left}`);
+    const doing = { download: 'downloading', upload: 'loading' }[status];
+    line(doing ? `${doing} ${megabytes(loaded)} of ${megabytes(total)}${left}` : 'compiling');
   };
   try {
     const onRestored = (message) => say(message, true);
@@ -48,7 +49,7 @@ async function load(source = kept.model) {
   } catch (error) {
     if (error.code !== 'aborted') (line(`no model: ${error.message}`), say(error.message));
   } finally {
-    if (loading === mine) $('cancel').hidden = $('progress').hidden = true;
+    if (loading === mine) $('loading').hidden = true;
   }
 }
 
@@ -92,6 +93,7 @@ async function timed(call) {
 
 async function showStill(file) {
   stopCamera();
+  gallery.hide();
   $('video').hidden = true;
   $('still').hidden = false;
   URL.revokeObjectURL($('still').src);
@@ -180,7 +182,6 @@ async function take(files) {
   if (!pictures.length) return say('No pictures among these.');
   if (pictures.length === 1) {
     $('search').hidden = true;
-    gallery.hide();
     return showStill(pictures[0]);
   }
   stopCamera();
@@ -237,8 +238,15 @@ $('none').onchange = () => ((kept.none = $('none').checked), labels.set(labels.t
 $('camera').onclick = () => (stream ? stopCamera() : startCamera());
 $('pick').onclick = () => $('files').click();
 $('files').onchange = () => take([...$('files').files]);
-$('sample').onclick = async () => showStill(new File([await (await fetch(SAMPLE)).blob()], 'sample.jpg', { type: 'image/jpeg' }));
-$('query').oninput = () => clip && gallery.search(clip, $('query').value, kept.template);
+$('sample').onclick = async () => {
+  $('search').hidden = true;
+  await showStill(new File([await (await fetch(SAMPLE)).blob()], 'sample.jpg', { type: 'image/jpeg' }));
+};
+$('query').oninput = () => {
+  still = null;
+  $('still').hidden = $('square').hidden = true;
+  if (clip) gallery.search(clip, $('query').value, kept.template);
+};
 $('load').onclick = () => {
   [kept.model, kept.device] = [$('model').value.trim() || 'pico', $('device').value];
   keep();

@@ -58,6 +58,7 @@ export class Gallery {
 
   /** Orders the pictures by words. */
   async search(clip, words, template) {
+    this.list.hidden = false;
     const text = words.trim();
     const mine = ++this.#searched;
     let order = this.#items;

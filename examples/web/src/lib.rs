@@ -63,6 +63,20 @@ impl Engine {
         })
     }
 
+    /// Has the device compile what one picture and one text need: a browser does so at the first use.
+    pub async fn compile(&self) -> Result<(), JsValue> {
+        if matches!(self.clip.executor, Executor::Host) {
+            return Ok(());
+        }
+        if self.clip.vision().is_ok() {
+            self.clip.encode_pixels(&vec![0.0; 3 * self.size() * self.size()]).await.map_err(thrown)?;
+        }
+        if self.clip.text().is_ok() {
+            self.clip.encode_texts(&[""]).await.map_err(thrown)?;
+        }
+        Ok(())
+    }
+
     /// What it runs on, as `auto` decided.
     #[wasm_bindgen(getter)]
     pub fn device(&self) -> String {
