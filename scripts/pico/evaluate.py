@@ -16,7 +16,7 @@ from transformers import CLIPModel
 
 from pieces import encode
 from scenes import NAMES, UNSEEN, draw
-from train import EMOJI, FULL, MEAN, ROOT, SCENES, SIZE, STD, STEPS, Data
+from train import EMOJI, FULL, MEAN, PAINTS, ROOT, SCENES, SIZE, STD, STEPS, Data
 from views import views
 
 PROMPT = "a photo of a {}"
@@ -142,7 +142,7 @@ tests run, where no real model is. It knows drawings, not photographs.
 | image tower | ViT, {SIZE} px in patches of 16, width {c.vision_config.hidden_size}, {c.vision_config.num_hidden_layers} layers, {c.vision_config.num_attention_heads} heads |
 | text tower | width {c.text_config.hidden_size}, {c.text_config.num_hidden_layers} layers, {c.text_config.num_attention_heads} heads, context {c.text_config.max_position_embeddings}, {c.text_config.vocab_size} pieces |
 | joint space | {c.projection_dim} |
-| trained on | {STEPS:,} batches of {EMOJI} views of glyphs and {SCENES} drawings, all made by `scripts/pico/`, nothing else |
+| trained on | {STEPS:,} batches of {EMOJI} views of glyphs and {SCENES + PAINTS} drawings, all made by `scripts/pico/`, nothing else |
 """ + "".join(f"| {a} | {b} |\n" for a, b in rows) + f"""
 `scripts/pico/train.py` makes all of it, the pictures included, in under 40 minutes on two idle cores; `scripts/pico/evaluate.py`
 prints the table and writes this card.

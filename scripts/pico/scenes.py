@@ -49,8 +49,18 @@ def distance(shape, x, y):
     return ((x * x + y * y).sqrt() - 0.7).abs() - 0.2  # ring
 
 
+def any_paint(shape, generator):
+    """A colour of no name for `shape`, which is not nearest to one that it is never shown in."""
+    while True:
+        paint = tuple(torch.randint(256, (3,), generator=generator).tolist())
+        nearest = min(COLOURS, key=lambda c: sum((a - b) ** 2 for a, b in zip(COLOURS[c], paint)))
+        if (nearest, shape) not in UNSEEN:
+            return paint
+
+
 def draw(names, size, strength, generator):
-    """`[n, 3, size, size]` in 0 … 1: one picture per (colour, shape); `strength` 0 … 1 scales every variation."""
+    """`[n, 3, size, size]` in 0 … 1: one picture per (colour, shape), a colour being a name or its bytes; `strength` 0 … 1 scales
+    every variation."""
     n = len(names)
     rand = lambda *shape: torch.rand(*shape, generator=generator)
     grid = (torch.arange(size) + 0.5) / size * 2 - 1
@@ -68,7 +78,7 @@ def draw(names, size, strength, generator):
         u, v = (x - cx[at, None, None]) / radius[at, None, None], (y - cy[at, None, None]) / radius[at, None, None]
         c, s = angle[at].cos()[:, None, None], angle[at].sin()[:, None, None]
         cover = (0.5 - distance(shape, c * u + s * v, c * v - s * u) * radius[at, None, None] * size / 2).clamp(0, 1)[:, None]
-        paint = torch.tensor([COLOURS[names[i][0]] for i in at]) / 255.0
+        paint = torch.tensor([COLOURS.get(names[i][0], names[i][0]) for i in at]) / 255.0
         paint = (paint + (rand(len(at), 3) - 0.5) * 0.12 * strength)[:, :, None, None] * (1 + (rand(len(at), 1, 1, 1) - 0.5) * 0.2 * strength * v[:, None])
         out[at] = cover * paint + (1 - cover) * ground[at]
     out = out + torch.randn(out.shape, generator=generator) * 0.06 * strength * rand(n, 1, 1, 1)
@@ -78,14 +88,14 @@ def draw(names, size, strength, generator):
 def ground_of(names, size, strength, rand, x, y):
     """Plain, graded or blotched grounds, far enough in colour from what stands on them."""
     n = len(names)
-    paint = torch.tensor([COLOURS[c] for c, _ in names]) / 255.0
+    paint = torch.tensor([COLOURS.get(c, c) for c, _ in names]) / 255.0
     best = rand(n, 3)
     for _ in range(6):
         other = rand(n, 3)
         farther = ((other - paint) ** 2).sum(1) > ((best - paint) ** 2).sum(1)
         best = torch.where((farther & (((best - paint) ** 2).sum(1) < 0.35))[:, None], other, best)
     plain = torch.tensor([0.93, 0.93, 0.93]).expand(n, 3)
-    near_white = torch.tensor([c == "white" for c, _ in names])[:, None]
+    near_white = paint.min(1, keepdim=True).values > 0.9
     plain = torch.where(near_white, torch.tensor([0.25, 0.3, 0.35]), plain)
     base = torch.where(rand(n, 1) < 0.2 + 0.6 * strength, best, plain)[:, :, None, None]
     slope = (rand(n, 3, 2) - 0.5) * 0.5 * strength

@@ -24,7 +24,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from names import names
 from pieces import encode, tokenizer
-from scenes import COLOURS, SEEN, SHAPES, draw
+from scenes import COLOURS, NAMES, SEEN, SHAPES, UNSEEN, any_paint, draw
 from views import Glyphs, views
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ CHECKPOINT = ROOT / "target/pico.pt"
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073])[:, None, None]
 STD = torch.tensor([0.26862954, 0.26130258, 0.27577711])[:, None, None]
 CONTEXT, SIZE, MERGES = 32, 64, 1600
-EMOJI, SCENES = 220, 36  # of each in a batch
+EMOJI, SCENES, PAINTS = 180, 44, 32  # of each in a batch: glyphs, named colours of shapes, shapes in any colour
 STEPS, RATE = 2600, 1e-3
 FULL = 0.8  # of what views.py can do to a picture: beyond it people, too, lose many of the glyphs
 PHRASES = ["{}", "a {}", "a photo of a {}", "a photo of the {}", "a picture of a {}", "a drawing of a {}", "an image of a {}", "the {}", "this is a {}", "a photo of a {}."]
@@ -67,14 +67,18 @@ class Data:
         pairs = [SEEN[i] for i in torch.randperm(len(SEEN), generator=generator)[:SCENES]]
         for colour, shape in pairs:
             kind = chance()
-            if kind < 0.2:  # the colour alone, or the shape alone: what a pair is made of
+            if kind < 0.1:  # the colour alone, or the shape alone: what a pair is made of
                 text, truth = pick([f"{colour} thing", f"something {colour}", f"{colour} shape"]), (colour, None)
-            elif kind < 0.4:
+            elif kind < 0.2:
                 text, truth = shape, (None, shape)
             else:
                 text, truth = f"{colour} {shape}", (colour, shape)
             captions.append(pick(PHRASES).format(text).replace("a something", "something"))
             truths.append(("scene", truth))
+        for shape in (SHAPES[i % len(SHAPES)] for i in range(PAINTS)):  # a shape is the same in every colour
+            pairs.append((any_paint(shape, generator), shape))
+            captions.append(pick(PHRASES).format(shape))
+            truths.append(("scene", (None, shape)))
         pixels = torch.cat([views(self.glyphs, which, SIZE, strength, generator), draw(pairs, SIZE, strength, generator)])
         true = torch.zeros(len(captions), len(captions))
         for j, (kind, truth) in enumerate(truths):
@@ -96,6 +100,17 @@ def model(data):
 def embed(net, pixels, ids):
     out = net(pixel_values=pixels, input_ids=ids)
     return out.image_embeds.float(), out.text_embeds.float()
+
+
+@torch.no_grad()
+def unseen(net, data, count, seed):
+    """Top-1 over every colour and shape, on pairs that no training picture shows."""
+    generator = torch.Generator().manual_seed(seed)
+    shown = [UNSEEN[i] for i in torch.randint(len(UNSEEN), (count,), generator=generator)]
+    ids = encode(data.tokenizer, [f"a photo of a {c} {s}" for c, s in NAMES], data.end)
+    image, text = embed(net.eval(), (draw(shown, SIZE, FULL, generator) - MEAN) / STD, ids)
+    net.train()
+    return ((image @ text.T).argmax(1) == torch.tensor([NAMES.index(n) for n in shown])).float().mean().item()
 
 
 @torch.no_grad()
@@ -153,7 +168,7 @@ def train(net, data, steps, checkpoint):
             kept = time.time()
             torch.save({"net": net.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}, checkpoint)
             left = (kept - began) / (step + 1 - first) * (steps - step - 1)
-            print(f"step {step + 1}/{steps}  loss {loss.item():.3f}  top-1 of {len(data.names)} {accuracy(net, data, 600, 1):.1%}  {left / 60:.0f} minutes left", flush=True)
+            print(f"step {step + 1}/{steps}  loss {loss.item():.3f}  top-1 of {len(data.names)} {accuracy(net, data, 600, 1):.1%}  unseen pairs {unseen(net, data, 600, 2):.1%}  {left / 60:.0f} minutes left", flush=True)
 
 
 def write(net, data, folder):
