@@ -122,6 +122,22 @@ impl Clip {
     ) -> Result<Classifier> {
         pollster::block_on(self.0.classifier_with(cache, labels, templates)).map(Classifier)
     }
+
+    /// [`clip::Clip::label_rows`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn label_rows<L: AsRef<str>, T: AsRef<str>>(&self, cache: &mut PromptCache, labels: &[L], templates: &[T]) -> Result<Embeddings> {
+        pollster::block_on(self.0.label_rows(cache, labels, templates))
+    }
+
+    /// [`clip::Clip::classifier_of`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn classifier_of<L: AsRef<str>>(&self, labels: &[L], rows: Embeddings) -> Result<Classifier> {
+        pollster::block_on(self.0.classifier_of(labels, rows)).map(Classifier)
+    }
 }
 
 impl From<clip::Clip> for Clip {

@@ -58,20 +58,33 @@ impl Device {
     /// # Errors
     /// [`Error::Device`] where there is no such adapter (the ones that there are, are named), or it gives no device.
     pub async fn open(&self) -> Result<Executor> {
+        if *self == Device::Cpu {
+            return host();
+        }
+        match self.choose(gpu::adapters().await)? {
+            Some(adapter) => Ok(Executor::Gpu(Gpu::open(&adapter).await?)),
+            None => host(),
+        }
+    }
+
+    /// The one that is meant of the adapters that there are; `None` for the host's processor.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where there is no such adapter.
+    pub fn choose(&self, mut adapters: Vec<wgpu::Adapter>) -> Result<Option<wgpu::Adapter>> {
         let which = match self {
-            Device::Cpu => return host(),
+            Device::Cpu => return Ok(None),
             Device::Auto => None,
             Device::Gpu(which) => which.as_deref(),
         };
-        let adapters = gpu::adapters().await;
         let infos: Vec<wgpu::AdapterInfo> = adapters.iter().map(wgpu::Adapter::get_info).collect();
         let is_wanted = |(i, info): &(usize, &wgpu::AdapterInfo)| match which {
             None => *self != Device::Auto || info.device_type != wgpu::DeviceType::Cpu,
             Some(which) => which.parse() == Ok(*i) || info.name.to_lowercase().contains(&which.to_lowercase()),
         };
         match infos.iter().enumerate().find(is_wanted) {
-            Some((i, _)) => Ok(Executor::Gpu(Gpu::open(&adapters[i]).await?)),
-            None if *self == Device::Auto => host(),
+            Some((i, _)) => Ok(Some(adapters.swap_remove(i))),
+            None if *self == Device::Auto => Ok(None),
             None if infos.is_empty() => Err(Error::Device(format!(
                 "expected an adapter for `{self}`, found no GPU: install its Vulkan driver, or use the device cpu"
             ))),

@@ -58,8 +58,21 @@ impl Clip {
         labels: &[L],
         templates: &[T],
     ) -> Result<Classifier> {
-        let labels: Vec<String> = labels.iter().map(|l| l.as_ref().trim().to_string()).collect();
-        check_labels(&labels)?;
+        let texts = self.label_rows(cache, labels, templates).await?;
+        self.classifier_of(labels, texts).await
+    }
+
+    /// One row of unit length for each label, as [`Clip::classifier`] makes it.
+    ///
+    /// # Errors
+    /// As [`Clip::classifier`].
+    pub async fn label_rows<L: AsRef<str>, T: AsRef<str>>(
+        &self,
+        cache: &mut PromptCache,
+        labels: &[L],
+        templates: &[T],
+    ) -> Result<Embeddings> {
+        let labels = checked(labels)?;
         if let Some(t) = templates.iter().find(|t| !t.as_ref().contains("{}")) {
             return Err(Error::Argument(format!("expected a template with {{}} where the label goes, found `{}`", t.as_ref())));
         }
@@ -67,7 +80,20 @@ impl Clip {
             [] => labels.clone(),
             templates => labels.iter().flat_map(|l| templates.iter().map(move |t| t.as_ref().replace("{}", l))).collect(),
         };
-        let texts = average(&cache.rows(self, &prompts).await?, templates.len().max(1));
+        Ok(average(&cache.rows(self, &prompts).await?, templates.len().max(1)))
+    }
+
+    /// A classifier over `rows`, one for each label: [`Clip::label_rows`], embeddings of pictures that show what is meant, or
+    /// both, one after the other.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for labels as [`Clip::classifier`] refuses them; [`Error::Shape`] for rows of another number or width.
+    pub async fn classifier_of<L: AsRef<str>>(&self, labels: &[L], rows: Embeddings) -> Result<Classifier> {
+        let (labels, texts) = (checked(labels)?, rows);
+        if (texts.rows, texts.width) != (labels.len(), self.config.embed) {
+            let (expected, found) = (format!("[{}, {}]", labels.len(), self.config.embed), format!("[{}, {}]", texts.rows, texts.width));
+            return Err(Error::Shape { op: "classifier", message: format!("expected label rows {expected}, found {found}") });
+        }
         let capacity = self.vision()?.runner.capacity().batch;
         let scorer = Scorer::new(&self.executor, &texts, self.logits_of(), capacity).await?;
         Ok(Classifier { labels, texts, logits: self.logits_of(), scorer })
@@ -104,7 +130,9 @@ impl PromptCache {
     }
 }
 
-fn check_labels(labels: &[String]) -> Result<()> {
+/// Labels without blanks at their ends; empty and repeated ones are refused.
+fn checked<L: AsRef<str>>(labels: &[L]) -> Result<Vec<String>> {
+    let labels: Vec<String> = labels.iter().map(|l| l.as_ref().trim().to_string()).collect();
     if labels.is_empty() {
         return Err(Error::Argument("expected at least one label, found none".into()));
     }
@@ -117,7 +145,7 @@ fn check_labels(labels: &[String]) -> Result<()> {
             return Err(Error::Argument(format!("label `{label}` is given twice")));
         }
     }
-    Ok(())
+    Ok(labels)
 }
 
 /// The mean of each `group` rows, of unit length.

@@ -115,7 +115,12 @@ pub async fn adapters() -> Vec<wgpu::Adapter> {
     if !wgpu::util::is_browser_webgpu_supported().await {
         return Vec::new(); // an instance cannot even be made
     }
-    let mut found = instance(wgpu::Backends::PRIMARY).enumerate_adapters(wgpu::Backends::PRIMARY).await;
+    adapters_of(&instance(wgpu::Backends::PRIMARY)).await
+}
+
+/// All adapters of an instance, hardware first.
+pub async fn adapters_of(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
+    let mut found = instance.enumerate_adapters(wgpu::Backends::PRIMARY).await;
     found.sort_by_key(|a| match a.get_info().device_type {
         wgpu::DeviceType::DiscreteGpu => 0,
         wgpu::DeviceType::IntegratedGpu => 1,

@@ -1,0 +1,287 @@
+//! The window: its parts, and what comes in from capture and engine.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use clip_wgpu::gpu::Gpu;
+use eframe::egui;
+use eframe::egui_wgpu::{RenderState, WgpuConfiguration, WgpuSetup};
+
+use crate::arguments::Arguments;
+use crate::capture::Capture;
+use crate::device;
+use crate::engine::{Ask, Engine, Said};
+use crate::labels::LabelSet;
+use crate::record::Recording;
+
+/// Opens the window, and again where its device was lost or another one is chosen.
+///
+/// # Errors
+/// A sentence for the user.
+pub fn run(arguments: Arguments, set: LabelSet) -> Result<(), String> {
+    let kept = Arc::new(Mutex::new(Kept { arguments, set, again: true, note: None }));
+    let take = |kept: &Mutex<Kept>| {
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut kept.again).then(|| kept.arguments.device.clone())
+    };
+    while let Some(wanted) = take(&kept) {
+        let opened = device::open(&wanted)?;
+        let options = eframe::NativeOptions {
+            viewport: egui::ViewportBuilder::default().with_title("clip-wgpu viewer").with_inner_size([1100.0, 720.0]),
+            wgpu_options: WgpuConfiguration { wgpu_setup: WgpuSetup::Existing(opened.setup), ..Default::default() },
+            renderer: eframe::Renderer::Wgpu,
+            ..Default::default()
+        };
+        let (state, executor, gpu, names) = (kept.clone(), opened.executor, opened.gpu, opened.names);
+        let begin = move |context: &eframe::CreationContext<'_>| -> Box<dyn eframe::App> {
+            let told = repaint(&context.egui_ctx);
+            let engine = Engine::start(Some(executor), told);
+            Box::new(Viewer::new(&context.egui_ctx, context.wgpu_render_state.clone(), engine, gpu, names, state))
+        };
+        eframe::run_native("clip-wgpu viewer", options, Box::new(move |context| Ok(begin(context))))
+            .map_err(|e| format!("no window can be opened: {e}; --headless needs none"))?;
+    }
+    Ok(())
+}
+
+fn repaint(context: &egui::Context) -> impl Fn() + Send + Sync + Clone + 'static {
+    let context = context.clone();
+    move || context.request_repaint()
+}
+
+/// What outlives a window.
+pub struct Kept {
+    pub arguments: Arguments,
+    pub set: LabelSet,
+    /// Whether the window is to be opened again.
+    pub again: bool,
+    pub note: Option<String>,
+}
+
+pub struct Viewer {
+    pub engine: Engine,
+    pub said: Said,
+    pub set: LabelSet,
+    pub arguments: Arguments,
+    /// Names of the adapters that there are.
+    pub adapters: Vec<String>,
+    pub capture: Capture,
+    /// The frame that is drawn, and its number.
+    pub drawn: Option<(egui::TextureId, u64, egui::Vec2)>,
+    /// What is wrong with the source.
+    pub stopped: Option<String>,
+    /// What the person should know, beside what the engine says.
+    pub note: Option<String>,
+    pub typed: Typed,
+    pub recording: Option<Recording>,
+    recorded: u64,
+    /// Scores as numbers, which change four times a second at most.
+    pub numbers: (Instant, Vec<f32>),
+    pub best_first: bool,
+    /// Time that drawing took last.
+    pub draw: Duration,
+    gpu: Gpu,
+    kept: Arc<Mutex<Kept>>,
+    render: Option<RenderState>,
+}
+
+/// What stands in the fields.
+#[derive(Default)]
+pub struct Typed {
+    pub label: String,
+    pub source: String,
+    pub model: String,
+    pub device: String,
+    pub file: String,
+    pub record: String,
+}
+
+impl Viewer {
+    pub fn new(
+        context: &egui::Context,
+        render: Option<RenderState>,
+        engine: Engine,
+        gpu: Gpu,
+        adapters: Vec<String>,
+        kept: Arc<Mutex<Kept>>,
+    ) -> Self {
+        let (arguments, set, note) = {
+            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            (kept.arguments.clone(), kept.set.clone(), kept.note.take())
+        };
+        let capture = Capture::start(&arguments.source, arguments.every(), Some(&gpu), repaint(context));
+        engine.ask(Ask::Watch(capture.clone()));
+        engine.ask(Ask::Smooth(arguments.smoothing()));
+        engine.ask(Ask::Load(arguments.model.clone(), arguments.device.clone()));
+        engine.ask(Ask::Look(set.clone()));
+        let typed = Typed {
+            source: arguments.source.clone(),
+            model: arguments.model.clone(),
+            device: arguments.device.to_string(),
+            file: arguments.file.clone().unwrap_or("labels.json".into()).display().to_string(),
+            record: arguments.record.clone().unwrap_or("scores.csv".into()).display().to_string(),
+            ..Typed::default()
+        };
+        let (mut note, mut recording) = (note, None);
+        if let Some(path) = &arguments.record {
+            match Recording::start(path) {
+                Ok(started) => recording = Some(started),
+                Err(message) => note = Some(message),
+            }
+        }
+        Self {
+            engine,
+            said: Said::default(),
+            set,
+            arguments,
+            adapters,
+            capture,
+            drawn: None,
+            stopped: None,
+            note,
+            typed,
+            recording,
+            recorded: 0,
+            numbers: (Instant::now(), Vec::new()),
+            best_first: false,
+            draw: Duration::ZERO,
+            gpu,
+            kept,
+            render,
+        }
+    }
+
+    /// The labels were edited.
+    pub fn relabel(&mut self) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).set = self.set.clone();
+        self.engine.ask(Ask::Look(self.set.clone()));
+    }
+
+    pub fn watch(&mut self, context: &egui::Context, source: &str) {
+        self.arguments.source = source.into();
+        self.typed.source = source.into();
+        self.capture = Capture::start(source, self.arguments.every(), Some(&self.gpu), repaint(context));
+        self.engine.ask(Ask::Watch(self.capture.clone()));
+        self.keep();
+    }
+
+    pub fn load(&mut self, context: &egui::Context) {
+        match self.typed.device.parse() {
+            Err(e) => self.note = Some(format!("{e}")),
+            Ok(device) => {
+                self.note = None;
+                let other = device != self.arguments.device;
+                (self.arguments.model, self.arguments.device) = (self.typed.model.trim().into(), device);
+                self.keep();
+                match other {
+                    true => self.open_again(context, None),
+                    false => self.engine.ask(Ask::Load(self.arguments.model.clone(), self.arguments.device.clone())),
+                }
+            }
+        }
+    }
+
+    pub fn open_labels(&mut self, path: &std::path::Path) {
+        match LabelSet::load(path) {
+            Ok(set) => {
+                self.set = set;
+                self.typed.file = path.display().to_string();
+                self.note = None;
+                self.relabel();
+            }
+            Err(message) => self.note = Some(message),
+        }
+    }
+
+    pub fn snapshot(&mut self, context: &egui::Context) {
+        let path = PathBuf::from(format!("snapshot-{}.png", self.said.number));
+        self.note = Some(format!("{} is written", path.display()));
+        context.request_screenshot(move |image: Arc<egui::ColorImage>| {
+            let (width, height) = (image.size[0] as u32, image.size[1] as u32);
+            let bytes: Vec<u8> = image.pixels.iter().flat_map(|p| p.to_array()).collect();
+            if let Err(e) = image::save_buffer(&path, &bytes, width, height, image::ColorType::Rgba8) {
+                eprintln!("viewer: {}: {e}", path.display());
+            }
+        });
+    }
+
+    fn keep(&self) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).arguments = self.arguments.clone();
+    }
+
+    /// Closes this window for one on a device that is opened anew.
+    fn open_again(&mut self, context: &egui::Context, note: Option<String>) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        (kept.again, kept.note) = (true, note);
+        self.capture.close();
+        context.send_viewport_cmd(egui::ViewportCommand::Close);
+    }
+
+    /// Takes what capture and engine have.
+    fn take(&mut self, context: &egui::Context) {
+        self.said = self.engine.said();
+        if self.said.lost {
+            return self.open_again(context, Some("the device was lost: it has been opened again".into()));
+        }
+        if let Some((text, row)) = self.engine.taught() {
+            self.set.teach(&text, row, &self.said.model);
+            self.relabel();
+        }
+        let (shown, stopped) = self.capture.newest();
+        self.stopped = stopped;
+        if let (Some(render), Some(shown)) = (&self.render, shown)
+            && let Some(texture) = shown.texture
+            && self.drawn.is_none_or(|(_, number, _)| number != shown.number)
+        {
+            let view = texture.create_view(&wgpu::TextureViewDescriptor::default());
+            let size = egui::vec2(shown.frame.width as f32, shown.frame.height as f32);
+            let mut renderer = render.renderer.write();
+            let filter = wgpu::FilterMode::Linear;
+            let id = match self.drawn {
+                Some((id, ..)) => {
+                    renderer.update_egui_texture_from_wgpu_texture(&render.device, &view, filter, id);
+                    id
+                }
+                None => renderer.register_native_texture(&render.device, &view, filter),
+            };
+            self.drawn = Some((id, shown.number, size));
+        }
+        if self.said.frames > self.recorded
+            && let Some(recording) = &mut self.recording
+        {
+            self.recorded = self.said.frames;
+            if let Err(message) = recording.write(self.said.number, &self.said.names, &self.said.raw) {
+                (self.note, self.recording) = (Some(message), None);
+            }
+        }
+        if self.numbers.0.elapsed() > Duration::from_millis(250) || self.numbers.1.len() != self.said.smooth.scores.len() {
+            self.numbers = (Instant::now(), self.said.smooth.scores.clone());
+        } else if self.numbers.1 != self.said.smooth.scores {
+            context.request_repaint_after(Duration::from_millis(250));
+        }
+    }
+
+    fn take_dropped(&mut self, context: &egui::Context) {
+        let dropped = context.input(|i| i.raw.dropped_files.clone());
+        for path in dropped.into_iter().map(|file| file.path().to_path_buf()) {
+            match path.extension().and_then(|e| e.to_str()) {
+                Some("json" | "txt") => self.open_labels(&path),
+                _ => self.watch(context, &path.display().to_string()),
+            }
+        }
+    }
+}
+
+impl eframe::App for Viewer {
+    fn ui(&mut self, ui: &mut egui::Ui, _: &mut eframe::Frame) {
+        let begun = Instant::now();
+        let context = ui.ctx().clone();
+        self.take(&context);
+        self.take_dropped(&context);
+        egui::Panel::bottom("runs").show(ui, |ui| self.runs(ui));
+        egui::Panel::right("think").default_size(420.0).show(ui, |ui| self.think(ui));
+        egui::CentralPanel::default().show(ui, |ui| self.look(ui));
+        self.draw = begun.elapsed();
+    }
+}

@@ -1,0 +1,91 @@
+//! The same without a window: frames in, a line for each out.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clip_wgpu::Executor;
+use serde_json::json;
+
+use crate::arguments::Arguments;
+use crate::frame::{Shown, Textures};
+use crate::labels::LabelSet;
+use crate::model::Model;
+use crate::score::Smooth;
+use crate::source::{self, Stop};
+
+/// Scores the next frames and prints each; then, on stderr, where the time went.
+///
+/// # Errors
+/// A sentence for the user.
+pub fn run(arguments: &Arguments, set: LabelSet) -> Result<(), String> {
+    let executor = pollster::block_on(arguments.device.open()).map_err(|e| e.to_string())?;
+    let mut model = Model::load(&arguments.model, &executor, |_, _, _| {}).map_err(|e| e.to_string())?;
+    model.look_for(&set).map_err(|e| e.to_string())?;
+    let names: Vec<&str> = set.names().collect();
+    let mut textures = match &executor {
+        Executor::Gpu(gpu) => Some(Textures::new(gpu)),
+        _ => None,
+    };
+    let gone = |stop: Stop| match stop {
+        Stop::Over => "the source is over".to_string(),
+        Stop::Gone(why) => why,
+    };
+    let mut source = source::open(&arguments.source, arguments.every()).map_err(gone)?;
+    let (mut smooth, mut last, mut out) = (Smooth::default(), Instant::now(), std::io::stdout().lock());
+    let (mut capture, mut score, mut shown) = (Vec::new(), Vec::new(), None);
+    for number in 0..arguments.frames {
+        let begun = Instant::now();
+        let frame = match source.next() {
+            Ok(frame) => frame,
+            Err(Stop::Over) => break,
+            Err(stop) => return Err(gone(stop)),
+        };
+        let texture = textures.as_mut().map(|t| t.upload(&frame));
+        let now = Shown { frame: Arc::new(frame), texture, number, capture: begun.elapsed() };
+        let Some(scored) = model.scored(&now).map_err(|e| e.to_string())? else { return Err("expected a label, found none".into()) };
+        smooth.take(&scored.scores, std::mem::replace(&mut last, Instant::now()).elapsed(), arguments.smoothing());
+        let leader = crate::score::best(&scored.scores).map_or("", |i| names[i]);
+        let line = match arguments.json {
+            true => {
+                let scores: serde_json::Map<String, serde_json::Value> =
+                    names.iter().map(|n| n.to_string()).zip(scored.scores.iter().map(|s| json!(s))).collect();
+                let leads = smooth.leader.map(|i| names[i]);
+                let ms = |time: Duration| (time.as_secs_f64() * 1e5).round() / 100.0;
+                json!({ "frame": number, "name": now.frame.name, "label": leader, "leads": leads, "scores": scores,
+                        "capture_ms": ms(now.capture), "score_ms": ms(scored.took) })
+                .to_string()
+            }
+            false => {
+                let best = scored.scores.iter().copied().fold(f32::MIN, f32::max);
+                format!("{}\t{leader}\t{best:.3}", now.frame.name.clone().unwrap_or(number.to_string()))
+            }
+        };
+        if writeln!(out, "{line}").is_err() {
+            return Ok(()); // whoever read it has gone
+        }
+        capture.push(now.capture);
+        score.push(scored.took);
+        shown = Some(now);
+    }
+    let Some(shown) = shown else { return Ok(()) };
+    let [prepare, encode, scores] = model.budget(&shown, 9).map_err(|e| e.to_string())?;
+    let middle = |times: &mut Vec<Duration>| {
+        times.sort();
+        times[times.len() / 2]
+    };
+    let (capture, score) = (middle(&mut capture), middle(&mut score));
+    let ms = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1e3);
+    eprintln!(
+        "{}, {}: capture {}, then {} a frame: preprocess {}, encode {}, score {}; {} prompts encoded",
+        model.name,
+        executor.name(),
+        ms(capture),
+        ms(score),
+        ms(prepare),
+        ms(encode),
+        ms(scores),
+        model.encoded()
+    );
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! A loaded model with the labels that it looks for.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clip_wgpu::blocking::{Classifier, Clip};
+use clip_wgpu::clip::{Embeddings, ModelFiles, PromptCache};
+use clip_wgpu::hub::Hub;
+use clip_wgpu::{Error, Executor, Options, Result, Score};
+
+use crate::frame::Shown;
+use crate::labels::{LabelSet, ScoreName};
+use crate::score::{Logits, scores};
+
+pub struct Model {
+    pub name: String,
+    clip: Clip,
+    prompts: PromptCache,
+    looks_for: Option<Looked>,
+}
+
+/// What is looked for at the moment.
+struct Looked {
+    classifier: Classifier,
+    taught: Vec<bool>,
+    score: ScoreName,
+}
+
+/// One picture's scores, in the order of [`LabelSet::names`].
+#[derive(Clone, Debug, Default)]
+pub struct Scored {
+    pub scores: Vec<f32>,
+    /// From the frame's hand-over to its scores.
+    pub took: Duration,
+}
+
+impl Model {
+    /// Loads `name` onto a device that is open: `pico`, a folder, a weight file, or a name on the Hub, which is downloaded first.
+    ///
+    /// # Errors
+    /// As [`clip_wgpu::Clip::load`].
+    pub fn load(name: &str, executor: &Executor, progress: impl Fn(&str, u64, u64) + Send + Sync + Clone + 'static) -> Result<Self> {
+        if let Some(repository) = clip_wgpu::clip::repository(name)? {
+            let mut hub = Hub::from_env();
+            if hub.model(&repository).is_err() {
+                let told = progress.clone();
+                hub.progress = Some(Arc::new(move |done, all| told("downloading", done, all)));
+                hub.pull(&repository)?;
+            }
+        }
+        let options = Options { batch: 1, progress: Some(Arc::new(move |done, all| progress("loading", done, all))), ..Options::default() };
+        let clip = pollster::block_on(async { clip_wgpu::Clip::load_on(executor, ModelFiles::find(name).await?, &options, &[]).await })?;
+        Ok(Self { name: name.into(), clip: clip.into(), prompts: PromptCache::default(), looks_for: None })
+    }
+
+    /// The score that the model was trained for.
+    pub fn score(&self) -> ScoreName {
+        self.clip.score().into()
+    }
+
+    /// Side of what it sees, in pixels.
+    pub fn size(&self) -> usize {
+        self.clip.preprocess.size
+    }
+
+    /// Bytes of its weights where they are used.
+    pub fn weight_bytes(&self) -> u64 {
+        [self.clip.vision(), self.clip.text()].into_iter().flatten().map(|t| t.runner.weight_bytes()).sum()
+    }
+
+    /// Prompts that were encoded since it was loaded.
+    pub fn encoded(&self) -> usize {
+        self.prompts.encoded
+    }
+
+    /// Looks for the labels of `set`; only prompts that are new are encoded.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a template without `{}` or labels taught by another model, or what the device says.
+    pub fn look_for(&mut self, set: &LabelSet) -> Result<()> {
+        self.looks_for = None;
+        if let Some(complaint) = set.complaint() {
+            return Err(Error::Argument(complaint));
+        }
+        let prototypes: Vec<Option<&[f32]>> =
+            set.labels.iter().map(|l| l.prototype.as_deref()).chain(set.none_of_these.then_some(None)).collect();
+        if prototypes.is_empty() {
+            return Ok(());
+        }
+        let width = self.clip.config.embed;
+        if let Some(other) = set.taught_by.as_ref().filter(|by| **by != self.name && prototypes.iter().any(Option::is_some)) {
+            return Err(Error::Argument(format!("some labels were taught with the model `{other}`: teach them again, or remove them")));
+        }
+        let texts: Vec<&str> = set.names().zip(&prototypes).filter(|(_, p)| p.is_none()).map(|(name, _)| name).collect();
+        let rows = match texts.is_empty() {
+            true => Embeddings { rows: 0, width, data: Vec::new() },
+            false => self.clip.label_rows(&mut self.prompts, &texts, &[&set.template])?,
+        };
+        let mut text_rows = (0..rows.rows).map(|i| rows.row(i));
+        let data: Vec<f32> = prototypes.iter().flat_map(|p| p.or_else(|| text_rows.next())).flatten().copied().collect();
+        let names: Vec<&str> = set.names().collect();
+        let all = Embeddings { rows: names.len(), width, data };
+        let classifier = self.clip.classifier_of(&names, all)?;
+        let taught = prototypes.iter().map(Option::is_some).collect();
+        self.looks_for = Some(Looked { classifier, taught, score: set.score.unwrap_or(self.score()) });
+        Ok(())
+    }
+
+    /// Scores of a frame: on the device, from the frame's texture, and only the scores come back; else by the processor.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn scored(&self, shown: &Shown) -> Result<Option<Scored>> {
+        let Some(Looked { classifier, taught, score }) = &self.looks_for else { return Ok(None) };
+        let begun = Instant::now();
+        let cosines = match (&shown.texture, &self.clip.executor) {
+            (Some(texture), Executor::Gpu(_)) => classifier.classify_frame(&self.clip, texture, Score::Cosine)?,
+            _ => classifier.classify(&self.clip, &[shown.frame.to_image()?], Score::Cosine)?,
+        };
+        let logits = Logits { scale: self.clip.logit_scale.exp(), bias: self.clip.logit_bias };
+        Ok(Some(Scored { scores: scores(&cosines, taught, logits, *score), took: begun.elapsed() }))
+    }
+
+    /// Embedding of a frame, of unit length.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn embedding(&self, shown: &Shown) -> Result<Vec<f32>> {
+        let rows = match (&shown.texture, &self.clip.executor) {
+            (Some(texture), Executor::Gpu(_)) => self.clip.encode_frame(texture)?,
+            _ => self.clip.encode_images(&[shown.frame.to_image()?])?,
+        };
+        Ok(rows.data)
+    }
+
+    /// Times of a frame's steps, each the median of `runs`: resized and normalised, then encoded, then scored. Each step is
+    /// measured with those before it, which are taken off.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn budget(&self, shown: &Shown, runs: usize) -> Result<[Duration; 3]> {
+        let median = |step: &dyn Fn() -> Result<()>| -> Result<Duration> {
+            step()?;
+            let mut times = Vec::new();
+            for _ in 0..runs.max(1) {
+                let begun = Instant::now();
+                step()?;
+                times.push(begun.elapsed());
+            }
+            times.sort();
+            Ok(times[times.len() / 2])
+        };
+        let prepare = median(&|| match (&shown.texture, &self.clip.executor) {
+            (Some(texture), Executor::Gpu(_)) => self.clip.frame_pixels(texture).map(drop),
+            _ => shown.frame.to_image().map(|image| drop(self.clip.preprocess.pixels(&image))),
+        })?;
+        let encoded = median(&|| self.embedding(shown).map(drop))?;
+        let scored = median(&|| self.scored(shown).map(drop))?;
+        Ok([prepare, encoded.saturating_sub(prepare), scored.saturating_sub(encoded)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a test that fails may panic
+    use std::path::Path;
+
+    use super::*;
+    use crate::labels::{Label, prototype};
+    use crate::source::open;
+
+    fn shown(file: &str) -> Shown {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/samples").join(file);
+        let frame = open(path.to_str().unwrap(), Duration::ZERO).unwrap().next().unwrap();
+        Shown { frame: std::sync::Arc::new(frame), texture: None, number: 0, capture: Duration::ZERO }
+    }
+
+    #[test]
+    fn an_edited_label_is_the_only_one_that_is_encoded() {
+        let mut model = Model::load("pico", &Executor::Host, |_, _, _| {}).unwrap();
+        let mut set = LabelSet::default();
+        model.look_for(&set).unwrap();
+        assert_eq!(model.encoded(), 5);
+        set.labels[2].text = "banana".into();
+        model.look_for(&set).unwrap();
+        assert_eq!(model.encoded(), 6);
+        set.labels.swap(0, 4);
+        set.labels.remove(1);
+        model.look_for(&set).unwrap();
+        assert_eq!(model.encoded(), 6, "moved and removed: nothing new");
+    }
+
+    #[test]
+    fn what_was_taught_leads_where_it_is_shown_and_is_the_same_after_saving() {
+        let mut model = Model::load("pico", &Executor::Host, |_, _, _| {}).unwrap();
+        let mut set = LabelSet { labels: ["guitar", "fish", "red circle"].map(Label::new).into(), ..LabelSet::default() };
+        let rows: Vec<Vec<f32>> = (0..3).map(|_| model.embedding(&shown("tiger.jpg")).unwrap()).collect();
+        set.teach("my thing", prototype(&rows), "pico");
+        model.look_for(&set).unwrap();
+        let scored = |model: &Model, file: &str| model.scored(&shown(file)).unwrap().unwrap().scores;
+        let (mine, other) = (scored(&model, "tiger.jpg"), scored(&model, "fish.jpg"));
+        assert_eq!((crate::score::best(&mine), crate::score::best(&other)), (Some(3), Some(1)), "{mine:?} {other:?}");
+        let file = std::env::temp_dir().join("clip-wgpu-viewer-taught.json");
+        set.save(&file).unwrap();
+        let mut again = Model::load("pico", &Executor::Host, |_, _, _| {}).unwrap();
+        again.look_for(&LabelSet::load(&file).unwrap()).unwrap();
+        assert_eq!(scored(&again, "tiger.jpg"), mine, "to the last bit");
+        set.taught_by = Some("another".into());
+        assert!(again.look_for(&set).unwrap_err().to_string().contains("taught with the model `another`"));
+    }
+}

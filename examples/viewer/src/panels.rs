@@ -1,0 +1,320 @@
+//! The three parts of the window: what it looks at, what it thinks, what it runs on.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use eframe::egui::{self, Color32, RichText, Sense, Ui};
+
+use crate::app::Viewer;
+use crate::engine::{Ask, State};
+use crate::labels::{Label, ScoreName};
+use crate::record::Recording;
+
+/// Bars move in this time.
+const MOVE: f32 = 0.15;
+
+impl Viewer {
+    /// The picture, uncropped, with a frame about the square that the model sees.
+    pub fn look(&mut self, ui: &mut Ui) {
+        let notes: Vec<String> = [&self.stopped, &self.said.complaint, &self.note].into_iter().flatten().cloned().collect();
+        egui::Panel::bottom("notes").show(ui, |ui| {
+            for note in &notes {
+                ui.label(RichText::new(note).color(ui.visuals().error_fg_color));
+            }
+            ui.horizontal_wrapped(|ui| {
+                ui.label("Source");
+                let field =
+                    egui::TextEdit::singleline(&mut self.typed.source).desired_width(240.0).hint_text("camera, screen, a folder or a film");
+                let entered = ui.add(field).lost_focus() && ui.input(|i| i.key_pressed(egui::Key::Enter));
+                if ui.button("Watch").clicked() || entered {
+                    let source = self.typed.source.clone();
+                    self.watch(&ui.ctx().clone(), source.trim());
+                }
+                let paused = self.said.state == State::Paused;
+                if ui.button(if paused { "Go on" } else { "Pause" }).clicked() {
+                    self.engine.ask(Ask::Pause(!paused));
+                }
+                if ui.button("Snapshot").clicked() {
+                    self.snapshot(&ui.ctx().clone());
+                }
+                self.record(ui);
+            });
+        });
+        let room = ui.available_rect_before_wrap();
+        let Some((texture, _, size)) = self.drawn else {
+            let waiting = self.stopped.clone().unwrap_or(format!("waiting for {}", self.arguments.source));
+            ui.centered_and_justified(|ui| ui.label(waiting));
+            return;
+        };
+        let scale = (room.width() / size.x).min(room.height() / size.y);
+        let picture = egui::Rect::from_center_size(room.center(), size * scale);
+        let whole = egui::Rect::from_min_max(egui::pos2(0.0, 0.0), egui::pos2(1.0, 1.0));
+        ui.painter().image(texture, picture, whole, Color32::WHITE);
+        let square = egui::Rect::from_center_size(picture.center(), egui::Vec2::splat(picture.width().min(picture.height())));
+        if picture.width() != picture.height() {
+            ui.painter().rect_stroke(square, 0.0, egui::Stroke::new(1.0, ui.visuals().selection.bg_fill), egui::StrokeKind::Inside);
+        }
+    }
+
+    fn record(&mut self, ui: &mut Ui) {
+        match &self.recording {
+            Some(recording) => {
+                if ui.button(format!("Stop recording to {}", recording.path.display())).clicked() {
+                    self.recording = None;
+                }
+            }
+            None => {
+                if ui.button("Record to").clicked() {
+                    match Recording::start(&PathBuf::from(self.typed.record.trim())) {
+                        Ok(recording) => self.recording = Some(recording),
+                        Err(message) => self.note = Some(message),
+                    }
+                }
+                ui.add(egui::TextEdit::singleline(&mut self.typed.record).desired_width(90.0));
+            }
+        }
+    }
+
+    /// Labels as bars.
+    pub fn think(&mut self, ui: &mut Ui) {
+        let mut order: Vec<usize> = (0..self.set.names().count()).collect();
+        if self.best_first {
+            let score = |i: &usize| self.said.smooth.scores.get(*i).copied().unwrap_or(0.0);
+            order.sort_by(|a, b| score(b).total_cmp(&score(a)));
+        }
+        let mut edit = None;
+        egui::ScrollArea::vertical().max_height(ui.available_height() - 190.0).show(ui, |ui| {
+            for i in order {
+                edit = self.bar(ui, i).or(edit.take());
+            }
+        });
+        if let Some(edit) = edit {
+            edit.apply(&mut self.set.labels);
+            self.relabel();
+        }
+        ui.separator();
+        self.add(ui);
+        ui.collapsing("How labels are scored", |ui| self.scoring(ui));
+    }
+
+    /// One label: bar, number, text and menu in one line.
+    fn bar(&mut self, ui: &mut Ui, i: usize) -> Option<Edit> {
+        let score = self.said.smooth.scores.get(i).copied();
+        let leads = self.said.smooth.leader == Some(i);
+        let threshold = self.set.labels.get(i).map_or(0.0, |l| l.threshold);
+        let shown = score.unwrap_or(0.0).clamp(0.0, 1.0);
+        let moved = ui.ctx().animate_value_with_time(ui.scope_id().with(("bar", i)), shown, MOVE);
+        let (line, response) = ui.allocate_exact_size(egui::vec2(ui.available_width(), 26.0), Sense::hover());
+        let visuals = ui.visuals();
+        let known = i < self.set.labels.len() && score.is_some_and(|s| s >= threshold);
+        let fill = match (leads, known) {
+            (true, true) => visuals.selection.bg_fill,
+            (false, true) => visuals.selection.bg_fill.gamma_multiply(0.4),
+            _ => visuals.widgets.noninteractive.bg_stroke.color,
+        };
+        ui.painter().rect_filled(line, 3.0, visuals.extreme_bg_color);
+        let filled = egui::Rect::from_min_size(line.min, egui::vec2(line.width() * moved, line.height()));
+        ui.painter().rect_filled(filled, 3.0, fill);
+        let number = self.numbers.1.get(i).map_or("–".into(), |s| format!("{s:.2}"));
+        ui.painter().text(
+            line.left_center() + egui::vec2(6.0, 0.0),
+            egui::Align2::LEFT_CENTER,
+            number,
+            egui::FontId::monospace(13.0),
+            visuals.text_color(),
+        );
+        if let Some(raw) = self.said.raw.get(i) {
+            response.on_hover_text(format!("this frame: {raw:.4}"));
+        }
+        let mut inner = ui.new_child(egui::UiBuilder::new().max_rect(line.with_min_x(line.min.x + 52.0)));
+        inner
+            .horizontal_centered(|ui| {
+                let Some(label) = self.set.labels.get_mut(i) else {
+                    ui.label(crate::labels::NONE);
+                    return None;
+                };
+                let width = ui.available_width() - 34.0;
+                let text = egui::TextEdit::singleline(&mut label.text).frame(egui::Frame::NONE).align(egui::Align2::LEFT_CENTER);
+                let field = ui.add_sized([width, 24.0], text);
+                let mut edit = None;
+                if field.lost_focus() {
+                    edit = Some(if label.text.trim().is_empty() { Edit::Remove(i) } else { Edit::Text });
+                }
+                ui.menu_button("…", |ui| {
+                    if ui.add(egui::Slider::new(&mut label.threshold, 0.0..=1.0).text("at least")).drag_stopped() {
+                        edit = Some(Edit::Text);
+                    }
+                    for (name, choice) in [("Move up", Edit::Up(i)), ("Move down", Edit::Down(i)), ("Remove", Edit::Remove(i))] {
+                        if ui.button(name).clicked() {
+                            edit = Some(choice);
+                            ui.close();
+                        }
+                    }
+                });
+                edit
+            })
+            .inner
+    }
+
+    fn add(&mut self, ui: &mut Ui) {
+        let mut teach = false;
+        ui.horizontal_wrapped(|ui| {
+            let field = ui.add(egui::TextEdit::singleline(&mut self.typed.label).desired_width(150.0).hint_text("a label"));
+            let entered = field.lost_focus() && ui.input(|i| i.key_pressed(egui::Key::Enter));
+            if (ui.button("Add").clicked() || entered) && !self.typed.label.trim().is_empty() {
+                let lines = std::mem::take(&mut self.typed.label);
+                self.set.add(&lines);
+                self.relabel();
+                field.request_focus();
+            }
+            let named = !self.typed.label.trim().is_empty();
+            let hint = "Hold it up, name it, and press F2: the next frames become an example";
+            teach = ui.add_enabled(named, egui::Button::new("Teach (F2)")).on_hover_text(hint).clicked();
+            teach |= named && ui.input(|i| i.key_pressed(egui::Key::F2));
+            ui.toggle_value(&mut self.best_first, "Best first");
+            if ui.button("Copy as JSON").clicked() {
+                let scores: serde_json::Map<_, _> =
+                    self.said.names.iter().cloned().zip(self.said.raw.iter().map(|s| serde_json::json!(s))).collect();
+                let all = serde_json::json!({ "model": self.said.model, "device": self.said.device, "scores": scores });
+                ui.ctx().copy_text(all.to_string());
+            }
+        });
+        if teach {
+            self.engine.ask(Ask::Teach(std::mem::take(&mut self.typed.label).trim().into()));
+        }
+        if let Some((name, count)) = &self.said.examples {
+            ui.label(format!("looking at `{name}`: {count} frames of 8"));
+        }
+    }
+
+    fn scoring(&mut self, ui: &mut Ui) {
+        let mut changed = false;
+        ui.horizontal(|ui| {
+            ui.label("Prompt");
+            changed |= ui.add(egui::TextEdit::singleline(&mut self.set.template).desired_width(220.0)).lost_focus();
+        });
+        ui.horizontal(|ui| {
+            let mut score = self.set.score.or(self.said.trained_for).unwrap_or_default();
+            for (name, value) in [("softmax", ScoreName::Softmax), ("sigmoid", ScoreName::Sigmoid), ("cosine", ScoreName::Cosine)] {
+                if ui.radio_value(&mut score, value, name).clicked() {
+                    self.set.score = Some(score);
+                    changed = true;
+                }
+            }
+            changed |= ui.checkbox(&mut self.set.none_of_these, "none of these").changed();
+        });
+        if ui.add(egui::Slider::new(&mut self.arguments.smoothing, 0.0..=3.0).text("seconds of smoothing")).changed() {
+            self.engine.ask(Ask::Smooth(self.arguments.smoothing()));
+        }
+        ui.horizontal(|ui| {
+            ui.add(egui::TextEdit::singleline(&mut self.typed.file).desired_width(180.0));
+            let path = PathBuf::from(self.typed.file.trim());
+            if ui.button("Open").clicked() {
+                self.open_labels(&path);
+            }
+            if ui.button("Save").clicked() {
+                self.note = Some(self.set.save(&path).map_or_else(|e| e, |()| format!("saved to {}", path.display())));
+            }
+        });
+        if changed {
+            self.relabel();
+        }
+    }
+
+    /// One quiet line; a click opens the choosers and where the time goes.
+    pub fn runs(&mut self, ui: &mut Ui) {
+        let line = self.line();
+        if let State::Loading(doing, done, all) = &self.said.state {
+            let share = if *all > 0 { *done as f32 / *all as f32 } else { 0.0 };
+            ui.add(egui::ProgressBar::new(share).text(format!(
+                "{doing} {}: {} of {}",
+                self.arguments.model,
+                megabytes(*done),
+                megabytes(*all)
+            )));
+        }
+        egui::CollapsingHeader::new(line).id_salt("runs").show(ui, |ui| {
+            ui.horizontal_wrapped(|ui| {
+                ui.label("Model");
+                ui.add(egui::TextEdit::singleline(&mut self.typed.model).desired_width(260.0));
+                ui.label("Device");
+                let adapters = self.adapters.clone();
+                egui::ComboBox::from_id_salt("device").selected_text(self.typed.device.clone()).show_ui(ui, |ui| {
+                    for name in ["auto".to_string(), "cpu".into()].into_iter().chain(adapters.iter().map(|a| format!("gpu:{a}"))) {
+                        ui.selectable_value(&mut self.typed.device, name.clone(), name);
+                    }
+                });
+                if ui.button("Load").clicked() {
+                    self.load(&ui.ctx().clone());
+                }
+            });
+            egui::Grid::new("times").striped(true).show(ui, |ui| {
+                let of = |time: fn(&crate::engine::Times) -> Duration| milliseconds(median(self.said.times.iter().map(time)));
+                for (name, value) in [
+                    ("capture", of(|t| t.capture)),
+                    ("preprocess, encode and score", of(|t| t.score)),
+                    ("from score to score", of(|t| t.between)),
+                    ("draw", milliseconds(self.draw)),
+                    ("the model sees", format!("{0} × {0} pixels", self.said.size)),
+                    ("prompts encoded", self.said.encoded.to_string()),
+                ] {
+                    ui.label(name);
+                    ui.label(RichText::new(value).monospace());
+                    ui.end_row();
+                }
+            });
+            ui.label("Pictures and texts stay on this machine; a model that is named on the Hub is downloaded from there.");
+        });
+    }
+
+    fn line(&self) -> String {
+        match &self.said.state {
+            State::Nothing => "no model yet".into(),
+            State::Failed(why) => format!("no model: {why}"),
+            State::Loading(doing, ..) => format!("{doing} {}", self.arguments.model),
+            state => {
+                let (took, between) = (median(self.said.times.iter().map(|t| t.score)), median(self.said.times.iter().map(|t| t.between)));
+                let rate = if between.is_zero() { 0.0 } else { 1.0 / between.as_secs_f64() };
+                let paused = if *state == State::Paused { " · paused" } else { "" };
+                let (model, device, weights) = (&self.said.model, &self.said.device, megabytes(self.said.weight_bytes));
+                format!("{model} · {device} · {} a frame · {rate:.0} frames a second · {weights}{paused}", milliseconds(took))
+            }
+        }
+    }
+}
+
+/// What a person did to a label.
+#[derive(Clone, Copy)]
+enum Edit {
+    Text,
+    Up(usize),
+    Down(usize),
+    Remove(usize),
+}
+
+impl Edit {
+    fn apply(self, labels: &mut Vec<Label>) {
+        match self {
+            Edit::Text => {}
+            Edit::Up(i) if i > 0 => labels.swap(i, i - 1),
+            Edit::Down(i) if i + 1 < labels.len() => labels.swap(i, i + 1),
+            Edit::Up(_) | Edit::Down(_) => {}
+            Edit::Remove(i) => drop(labels.remove(i)),
+        }
+    }
+}
+
+fn median(times: impl Iterator<Item = Duration>) -> Duration {
+    let mut times: Vec<Duration> = times.collect();
+    times.sort();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+fn milliseconds(time: Duration) -> String {
+    let ms = time.as_secs_f64() * 1e3;
+    if ms < 10.0 { format!("{ms:.1} ms") } else { format!("{ms:.0} ms") }
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
