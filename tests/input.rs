@@ -32,6 +32,25 @@ fn a_long_text_is_cut_with_its_end_kept() {
 }
 
 /// A PNG whose header claims `width` × `height`, with a right checksum.
+/// The `tokenizers` crate panics on these: found by `tests/fuzz.rs`.
+#[test]
+fn merges_that_make_no_piece_are_refused() {
+    let json = |prefix: &str, merges: &str| {
+        let model = format!(r#"{{"type":"BPE","vocab":{{"a":0,"bb":1,"abb":2}},"merges":{merges},"continuing_subword_prefix":{prefix}}}"#);
+        format!(r#"{{"version":"1.0","added_tokens":[],"model":{model}}}"#)
+    };
+    assert!(Tokenizer::from_json(json("null", r#"["a bb"]"#).as_bytes(), "t.json").is_ok());
+    for (prefix, merges) in [("null", r#"["abb abb"]"#), ("null", r#"[["abb","bb"]]"#), ("\"####\"", r#"["a bb"]"#)] {
+        let said = Tokenizer::from_json(json(prefix, merges).as_bytes(), "t.json").unwrap_err().to_string();
+        assert!(said.contains("t.json: is no tokenizer: the merge of") && said.contains("makes no piece of the vocabulary"), "{said}");
+    }
+    let vocabulary = r#"{"<|startoftext|>":0,"<|endoftext|>":1,"aaaaaaaaaaa":2}"#;
+    let files = |merges: &str| ((vocabulary.into(), "vocab.json".into()), (merges.into(), "merges.txt".into()));
+    let (vocabulary, merges) = files("aaaaaaaaaaa aaaaaaaaaaa\n");
+    let said = Tokenizer::from_vocabulary(vocabulary, merges).unwrap_err().to_string();
+    assert!(said.contains("merges.txt: does not fit vocab.json: the merge of"), "{said}");
+}
+
 fn png_header(width: u32, height: u32) -> Vec<u8> {
     let mut chunk = b"IHDR".to_vec();
     chunk.extend(width.to_be_bytes());

@@ -144,7 +144,7 @@ tests run, where no real model is. It knows drawings, not photographs.
 | joint space | {c.projection_dim} |
 | trained on | {STEPS:,} batches of {EMOJI} views of glyphs and {SCENES + PAINTS} drawings, all made by `scripts/pico/`, nothing else |
 """ + "".join(f"| {a} | {b} |\n" for a, b in rows) + f"""
-`scripts/pico/train.py` makes all of it, the pictures included, in under 40 minutes on two idle cores; `scripts/pico/evaluate.py`
+`scripts/pico/train.py` makes all of it, the pictures included, in about 40 minutes on two cores; `scripts/pico/evaluate.py`
 prints the table and writes this card.
 
 Most often taken for another, of {VIEWS} views each: {worst}.

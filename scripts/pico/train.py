@@ -3,7 +3,7 @@
 
     apt-get install fonts-noto-color-emoji unicode-data unicode-cldr-core
     .venv/bin/pip install -r scripts/pico/requirements.txt
-    nice .venv/bin/python scripts/pico/train.py        # under 40 minutes on two idle cores
+    nice .venv/bin/python scripts/pico/train.py        # about 40 minutes on two cores
     .venv/bin/python scripts/pico/evaluate.py          # names that stay unknown are taken out; the card's numbers
 
 Symmetric contrastive loss (Radford et al. 2021) over batches of different names, a caption being right for every picture that

@@ -78,8 +78,9 @@ impl Tokenizer {
     /// [`Error::Config`] where the `tokenizers` crate cannot read it.
     pub fn from_json(json: &[u8], file: &str) -> Result<Self> {
         let fail = |e: tokenizers::Error| Error::Config { file: file.into(), message: format!("is no tokenizer: {e}") };
-        // The crate panics where the text is no JSON at all.
-        serde_json::from_slice::<serde::de::IgnoredAny>(json).map_err(|e| fail(e.into()))?;
+        // The crate panics where the text is no JSON at all, and on some merges.
+        let parsed: Value = serde_json::from_slice(json).map_err(|e| fail(e.into()))?;
+        check_merges(&parsed["model"]).map_err(fail)?;
         let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(fail)?;
         let pad = inner.get_padding().map(|p| p.pad_id);
         inner.with_truncation(None).map_err(fail)?;
@@ -216,6 +217,8 @@ fn clip() -> tokenizers::Result<tokenizers::Tokenizer> {
 
 /// Pieces as `CLIPTokenizerFast` cuts them (transformers' `convert_slow_tokenizer.py`: `CLIPConverter`).
 fn byte_pair_encoding(vocab: Vocab, merges: Vec<(String, String)>, [start, end]: [u32; 2]) -> tokenizers::Result<tokenizers::Tokenizer> {
+    let longest = vocab.keys().map(String::len).max().unwrap_or(0);
+    merges.iter().try_for_each(|(a, b)| check_merge(a, b, "", longest))?;
     let model =
         BPE::builder().vocab_and_merges(vocab, merges).end_of_word_suffix("</w>".into()).unk_token("<|endoftext|>".into()).build()?;
 
@@ -231,4 +234,25 @@ fn byte_pair_encoding(vocab: Vocab, merges: Vec<(String, String)>, [start, end]:
     let token = |text: &str, normalized| tokenizers::AddedToken::from(text, true).normalized(normalized);
     tokenizer.add_special_tokens([token("<|startoftext|>", true), token("<|endoftext|>", false)])?;
     Ok(tokenizer)
+}
+
+/// Refuses merges of a parsed `tokenizer.json` as [`check_merge`] does.
+fn check_merges(model: &Value) -> tokenizers::Result<()> {
+    let (Some(vocabulary), Some(merges)) = (model["vocab"].as_object(), model["merges"].as_array()) else { return Ok(()) };
+    let longest = vocabulary.keys().map(String::len).max().unwrap_or(0);
+    let prefix = model["continuing_subword_prefix"].as_str().unwrap_or("");
+    let pairs = merges.iter().filter_map(|merge| match merge {
+        Value::String(both) => both.split_once(' '),
+        both => both[0].as_str().zip(both[1].as_str()),
+    });
+    pairs.into_iter().try_for_each(|(a, b)| check_merge(a, b, prefix, longest)) // of what is no pair, the crate says so itself
+}
+
+/// Refuses a merge that makes a piece longer than any of the vocabulary, or takes a prefix off a piece that has none: `BpeBuilder`
+/// (tokenizers 0.23) slices past its buffer there.
+fn check_merge(a: &str, b: &str, prefix: &str, longest: usize) -> tokenizers::Result<()> {
+    match b.strip_prefix(prefix) {
+        Some(rest) if a.len() + rest.len() <= longest => Ok(()),
+        _ => Err(format!("the merge of {a:?} and {b:?} makes no piece of the vocabulary").into()),
+    }
 }

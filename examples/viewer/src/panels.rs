@@ -121,7 +121,7 @@ impl Viewer {
             egui::Align2::LEFT_CENTER,
             number,
             egui::FontId::monospace(13.0),
-            visuals.text_color(),
+            visuals.strong_text_color(),
         );
         if let Some(raw) = self.said.raw.get(i) {
             response.on_hover_text(format!("this frame: {raw:.4}"));
@@ -133,7 +133,7 @@ impl Viewer {
                     ui.label(crate::labels::NONE);
                     return None;
                 };
-                let width = ui.available_width() - 34.0;
+                let width = ui.available_width() - 40.0;
                 let text = egui::TextEdit::singleline(&mut label.text).frame(egui::Frame::NONE).align(egui::Align2::LEFT_CENTER);
                 let field = ui.add_sized([width, 24.0], text);
                 let mut edit = None;
@@ -251,7 +251,7 @@ impl Viewer {
             egui::Grid::new("times").striped(true).show(ui, |ui| {
                 let of = |time: fn(&crate::engine::Times) -> Duration| milliseconds(median(self.said.times.iter().map(time)));
                 for (name, value) in [
-                    ("capture", of(|t| t.capture)),
+                    ("capture, waiting included", of(|t| t.capture)),
                     ("preprocess, encode and score", of(|t| t.score)),
                     ("from score to score", of(|t| t.between)),
                     ("draw", milliseconds(self.draw)),
@@ -275,9 +275,10 @@ impl Viewer {
             state => {
                 let (took, between) = (median(self.said.times.iter().map(|t| t.score)), median(self.said.times.iter().map(|t| t.between)));
                 let rate = if between.is_zero() { 0.0 } else { 1.0 / between.as_secs_f64() };
+                let rate = if rate < 10.0 { format!("{rate:.1}") } else { format!("{rate:.0}") };
                 let paused = if *state == State::Paused { " · paused" } else { "" };
                 let (model, device, weights) = (&self.said.model, &self.said.device, megabytes(self.said.weight_bytes));
-                format!("{model} · {device} · {} a frame · {rate:.0} frames a second · {weights}{paused}", milliseconds(took))
+                format!("{model} · {device} · {} a frame · {rate} frames a second · {weights}{paused}", milliseconds(took))
             }
         }
     }
