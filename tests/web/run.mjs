@@ -123,7 +123,7 @@ const tests = {
       });
       const first = await load();
       server.cut = () => Infinity;
-      equal(first.statuses, ['download', 'upload', 'ready'], 'progress');
+      equal(first.statuses, ['download', 'upload', 'compile', 'ready'], 'progress');
       equal(first.last.loaded, first.last.total, 'bytes at the end');
       if (!from.some((start) => start > 0 && start <= 3_000_000)) throw new Error(`the download did not go on where it broke: ${from}`);
       server.asked.length = 0;

@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use clip_wgpu::clip::config::TextPool;
 use clip_wgpu::clip::{Classifier, Folder, ModelFiles, PromptCache};
 use clip_wgpu::gpu;
 use clip_wgpu::graph::{Data, Size};
@@ -71,8 +72,10 @@ impl Engine {
         if self.clip.vision().is_ok() {
             self.clip.encode_pixels(&vec![0.0; 3 * self.size() * self.size()]).await.map_err(thrown)?;
         }
-        if self.clip.text().is_ok() {
-            self.clip.encode_texts(&[""]).await.map_err(thrown)?;
+        if let Ok(text) = self.clip.config.text() {
+            // An id that every model has, and that ends a text: a model need not have its tokenizer with it.
+            let end = if let TextPool::Eos(eos) = text.pool { eos } else { 0 };
+            self.clip.encode_ids(&[vec![end]]).await.map_err(thrown)?;
         }
         Ok(())
     }
