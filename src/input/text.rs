@@ -241,11 +241,11 @@ fn check_merges(model: &Value) -> tokenizers::Result<()> {
     let (Some(vocabulary), Some(merges)) = (model["vocab"].as_object(), model["merges"].as_array()) else { return Ok(()) };
     let longest = vocabulary.keys().map(String::len).max().unwrap_or(0);
     let prefix = model["continuing_subword_prefix"].as_str().unwrap_or("");
-    let pairs = merges.iter().filter_map(|merge| match merge {
+    let mut pairs = merges.iter().filter_map(|merge| match merge {
         Value::String(both) => both.split_once(' '),
         both => both[0].as_str().zip(both[1].as_str()),
     });
-    pairs.into_iter().try_for_each(|(a, b)| check_merge(a, b, prefix, longest)) // of what is no pair, the crate says so itself
+    pairs.try_for_each(|(a, b)| check_merge(a, b, prefix, longest)) // of what is no pair, the crate says so itself
 }
 
 /// Refuses a merge that makes a piece longer than any of the vocabulary, or takes a prefix off a piece that has none: `BpeBuilder`

@@ -259,7 +259,6 @@ const tests = {
         new MutationObserver(() => lines.push(document.querySelector('#line').textContent)).observe(document.querySelector('#line'), { childList: true });
       });
       await page.waitForSelector('body[data-state=ready]', { timeout: 120000 });
-      await page.selectOption('#device', 'webgpu').catch(() => {});
       await page.evaluate(() => (document.querySelector('#device').value = 'webgpu', document.body.removeAttribute('data-state'), document.querySelector('#load').click()));
       await page.waitForFunction(() => lines.includes('compiling'), null, { timeout: 60000 });
       await page.waitForSelector('body[data-state=ready]', { timeout: 120000 });

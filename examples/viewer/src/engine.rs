@@ -88,7 +88,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts it. `gpu` is the device that it shares with a window, where there is one; `told` is called when it has said
+    /// Starts it. `shared` is the device that it shares with a window, where there is one; `told` is called when it has said
     /// something new.
     pub fn start(shared: Option<Executor>, told: impl Fn() + Send + Sync + Clone + 'static) -> Self {
         let (asks, asked) = channel();
@@ -173,6 +173,7 @@ impl<F: Fn() + Send + Sync + Clone + 'static> Worker<F> {
     fn answer(&mut self, ask: Ask, seen: &mut Option<u64>) {
         match ask {
             Ask::Watch(capture) => {
+                capture.pause(self.paused);
                 self.watched.replace(capture).iter().for_each(Capture::close);
                 *seen = None;
             }
@@ -180,7 +181,12 @@ impl<F: Fn() + Send + Sync + Clone + 'static> Worker<F> {
             Ask::Pause(paused) => {
                 self.paused = paused;
                 self.watched.iter().for_each(|c| c.pause(paused));
-                self.say(|said| said.state = if paused { State::Paused } else { State::Running });
+                let running = self.model.is_some(); // else it says why there is none
+                self.say(|said| match running {
+                    true if paused => said.state = State::Paused,
+                    true => said.state = State::Running,
+                    false => {}
+                });
             }
             Ask::Teach(text) => {
                 self.say(|said| said.examples = Some((text.clone(), 0)));
