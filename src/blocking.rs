@@ -54,6 +54,30 @@ impl Clip {
         pollster::block_on(self.0.encode_pixels(pixels))
     }
 
+    /// [`clip::Clip::image_parts`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn image_parts(&self, images: &[Image]) -> Result<Embeddings> {
+        pollster::block_on(self.0.image_parts(images))
+    }
+
+    /// [`clip::Clip::pixel_parts`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn pixel_parts(&self, pixels: &[f32]) -> Result<Embeddings> {
+        pollster::block_on(self.0.pixel_parts(pixels))
+    }
+
+    /// [`clip::Clip::frame_parts`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn frame_parts(&self, texture: &wgpu::Texture) -> Result<Embeddings> {
+        pollster::block_on(self.0.frame_parts(texture))
+    }
+
     /// [`clip::Clip::encode_frame`]
     ///
     /// # Errors

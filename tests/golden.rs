@@ -214,6 +214,28 @@ fn timm_trunk_and_pruned_blocks() {
     check("tinyclip", BOUND);
 }
 
+/// What each patch gives, where a class token, an average or a head pools them (`scripts/reference/parts.py`).
+#[test]
+fn parts_of_patches() {
+    for (model, executor) in ["hf_quick", "siglip_hf", "clipa"].into_iter().flat_map(|m| executors().into_iter().map(move |e| (m, e))) {
+        let bytes = std::fs::read(folder(model).join("parts.safetensors")).unwrap();
+        let want: Vec<f32> = SafeTensors::deserialize(&bytes)
+            .unwrap()
+            .tensor("parts")
+            .unwrap()
+            .data()
+            .chunks(4)
+            .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+            .collect();
+        let clip = load(&executor, model, StoredAs::Auto, &[]);
+        let found = pollster::block_on(clip.pixel_parts(&expected(model).floats["pixels"])).unwrap();
+        assert_eq!(clip.patch_grid().unwrap(), 3);
+        let worst = deviation(&found.data, &want);
+        println!("{model} on {}: {worst:.1e}", executor.name());
+        assert!(worst <= BOUND, "{model} on {}: {worst:.1e} standard deviations off", executor.name());
+    }
+}
+
 /// PyTorch's own formats, read without running anything.
 #[test]
 fn torch_script_training_checkpoint_and_state_dictionary() {

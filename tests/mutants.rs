@@ -8,11 +8,12 @@ use std::sync::Arc;
 use clip_wgpu::gpu::Caps;
 use clip_wgpu::graph::kernel::Kernel;
 use clip_wgpu::graph::{Call, Desc, Op, Operand, Shape, Size};
-use clip_wgpu::ops::{Act, Attention, Linear, Mean, Normalize, PatchEmbed};
+use clip_wgpu::ops::{Act, Attention, AttentionParts, Linear, Mean, Normalize, PatchEmbed};
 use clip_wgpu::weights::Format;
 use clip_wgpu::{Preprocess, Result};
 use common::cases::{
-    BOUND, attention, attention_of_a_probe, frame, layer_norm, linear, mean, normalize, patch_embed, pool, scores, token_embed,
+    BOUND, attention, attention_of_a_probe, attention_parts, frame, layer_norm, layer_norm_parts, linear, mean, normalize, patch_embed,
+    pool, scores, token_embed,
 };
 use common::{Case, Random, nmse};
 
@@ -76,7 +77,7 @@ fn masked(r: &mut Random, causal: bool) -> Case {
 }
 
 /// Fault, its case, what stands in the shader, what stands there instead.
-const FAULTS: [(&str, Build, &str, &str); 29] = [
+const FAULTS: [(&str, Build, &str, &str); 31] = [
     ("QuickGELU's 1.702 as 1.7", |r| act(r, Act::QuickGelu), "-1.702", "-1.7"),
     ("GELU's 1/sqrt(2) as 0.707", |r| act(r, Act::Gelu), "0.70710678", "0.707"),
     ("tanh GELU's 0.044715 as 0.0447", |r| act(r, Act::GeluTanh), "0.044715", "0.0447"),
@@ -115,6 +116,18 @@ const FAULTS: [(&str, Build, &str, &str); 29] = [
         |r| patch_embed(r, PatchEmbed { size: 30, patch: 7, class: false }, 60, Format::F32),
         "!CLASS || token == 0u",
         "CLASS && token == 0u",
+    ),
+    (
+        "a part that is no share of the whole",
+        |r| attention_parts(r, Size { batch: 2, tokens: 33 }, AttentionParts { heads: 3, head: 14 }, false),
+        "- greatest) / sum",
+        "- greatest)",
+    ),
+    (
+        "a part by its own variance",
+        |r| layer_norm_parts(r, Size { batch: 2, tokens: 9 }, 42),
+        "row[whole + i] - means.y",
+        "x[part + i] - means.x",
     ),
     ("the class token in the mean", |r| mean(r, Mean { skip: 1 }, 16, 42), "var t = SKIP", "var t = 0u"),
     (

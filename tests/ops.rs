@@ -6,10 +6,11 @@ mod common;
 use clip_wgpu::gpu::{Caps, Product};
 use clip_wgpu::graph::Size;
 use clip_wgpu::graph::session::greatest_submission;
-use clip_wgpu::ops::{Act, Attention, Linear, Mean, PatchEmbed};
+use clip_wgpu::ops::{Act, Attention, AttentionParts, Linear, Mean, PatchEmbed};
 use clip_wgpu::weights::Format;
 use common::cases::{
-    BOUND, attention, attention_of_a_probe, layer_norm, linear, mean, normalize, patch_embed, peak, pool, pool_always, scores, token_embed,
+    BOUND, attention, attention_of_a_probe, attention_parts, layer_norm, layer_norm_parts, linear, mean, normalize, patch_embed, peak,
+    pool, pool_always, scores, token_embed,
 };
 use common::{Case, Random, nmse};
 
@@ -243,6 +244,19 @@ fn nan_is_not_laundered() {
     reaches("layer_norm", layer_norm(&mut r, 4, 16, 0.0, 1.0), 0, 2 * 16 + 3, 2..3);
     reaches("normalize", normalize(&mut r, 4, 16, 1.0), 0, 2 * 16 + 3, 2..3);
     reaches("mean", mean(&mut r, Mean { skip: 1 }, 4, 16), 0, (4 + 2) * 16, 1..2);
+}
+
+#[test]
+fn parts_of_attention_and_layer_norm() {
+    let mut r = Random(21);
+    for (batch, tokens, heads, head) in [(1, 1, 1, 1), (2, 50, 3, 14), (3, 65, 2, 64), (1, 200, 5, 104)] {
+        let (size, op) = (Size { batch, tokens }, AttentionParts { heads, head });
+        for probe in [false, true] {
+            let name = format!("parts of {heads} heads of {head} over {batch} × {tokens}, probe: {probe}");
+            check(&name, &attention_parts(&mut r, size, op, probe));
+        }
+        check(&format!("layer_norm_parts {batch} × {tokens} × {}", heads * head), &layer_norm_parts(&mut r, size, heads * head));
+    }
 }
 
 #[test]

@@ -7,10 +7,11 @@ use clip_wgpu::Preprocess;
 use clip_wgpu::gpu::{Caps, Product, shader};
 use clip_wgpu::graph::Size;
 use clip_wgpu::graph::kernel::{Dims, Kernel, Uniform};
-use clip_wgpu::ops::{Act, Attention, Linear, Mean, PatchEmbed};
+use clip_wgpu::ops::{Act, Attention, AttentionParts, Linear, Mean, PatchEmbed};
 use clip_wgpu::weights::Format;
 use common::cases::{
-    attention, attention_of_a_probe, frame, layer_norm, linear, mean, normalize, patch_embed, peak, pool, pool_always, scores, token_embed,
+    attention, attention_of_a_probe, attention_parts, frame, layer_norm, layer_norm_parts, linear, mean, normalize, patch_embed, peak,
+    pool, pool_always, scores, token_embed,
 };
 use common::{Case, Random};
 use naga::back::{hlsl, msl, spv};
@@ -27,6 +28,9 @@ fn ops() -> Vec<Case> {
     let mut r = Random(1);
     let formats = [Format::F32, Format::F16, Format::Bf16];
     let mut all = vec![layer_norm(&mut r, 2, 16, 0.0, 1.0), normalize(&mut r, 2, 16, 1.0), pool(&mut r, 3, 16), pool_always(&mut r, 3, 16)];
+    let (size, op) = (Size { batch: 2, tokens: 3 }, AttentionParts { heads: 2, head: 8 });
+    all.extend([false, true].map(|probe| attention_parts(&mut r, size, op, probe)));
+    all.push(layer_norm_parts(&mut r, size, 16));
     all.push(mean(&mut r, Mean { skip: 1 }, 3, 16));
     all.push(peak(&mut r, 4, 3, 16));
     all.push(frame(&mut r, (31, 40), Preprocess::openai(14)));

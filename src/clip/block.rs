@@ -22,7 +22,7 @@ impl Scope {
 }
 
 /// A layer's weight and, where it has one, its bias.
-type Weights = (Scope, Option<Scope>);
+pub type Weights = (Scope, Option<Scope>);
 
 /// What the towers write the graph with: names follow OpenAI's `clip/model.py`.
 pub struct Builder<'a> {
@@ -39,7 +39,7 @@ impl Builder<'_> {
     }
 
     /// act(x · Wᵀ (+ b)) (+ r), with the weights of these names.
-    fn linear(&mut self, name: &str, x: Value, (w, b): Weights, n: usize, act: Act, residual: Option<Value>) -> Result<Value> {
+    pub fn linear(&mut self, name: &str, x: Value, (w, b): Weights, n: usize, act: Act, residual: Option<Value>) -> Result<Value> {
         let width = self.graph.desc(x).width;
         let w = self.graph.weight(w.name(), n, width);
         let b = b.map(|b| self.graph.weight(b.name(), 1, n));

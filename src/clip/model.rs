@@ -85,6 +85,8 @@ pub struct Clip {
     text: Option<Tower>,
     /// What makes pixels of textures, for the size that came last.
     pub(super) frames: Mutex<Option<Arc<Frames>>>,
+    /// What tells the parts of patches, once that was asked for.
+    pub(super) parts: Mutex<Option<Arc<Tower>>>,
     /// What it was loaded from, and how: a lost device is restored from there.
     checkpoint: Checkpoint,
     options: Options,
@@ -126,6 +128,7 @@ impl Clip {
             vision: None,
             text: None,
             frames: Mutex::new(None),
+            parts: Mutex::new(None),
             checkpoint,
             options,
             keep,
@@ -166,7 +169,7 @@ impl Clip {
             }
         }
         [self.vision, self.text] = towers;
-        self.frames = Mutex::new(None); // of the device of before
+        (self.frames, self.parts) = (Mutex::new(None), Mutex::new(None)); // of the device of before
         Ok(())
     }
 

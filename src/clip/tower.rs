@@ -107,6 +107,15 @@ impl Runner {
         }
     }
 
+    /// The weights, which other sessions may read too.
+    pub fn weights(&self) -> Weights {
+        match self {
+            Runner::Gpu(session) => Weights::Gpu(session.weights().clone()),
+            #[cfg(feature = "host")]
+            Runner::Host(session) => Weights::Host(session.weights().clone()),
+        }
+    }
+
     /// Bytes of the weights where they are used.
     pub fn weight_bytes(&self) -> u64 {
         match self {

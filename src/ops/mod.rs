@@ -1,8 +1,10 @@
 //! The ops: one Rust file and one WGSL file each, of the same name.
 
 mod attention;
+mod attention_parts;
 mod frame;
 mod layer_norm;
+mod layer_norm_parts;
 mod linear;
 mod mean;
 mod normalize;
@@ -16,8 +18,10 @@ mod token_embed;
 #[cfg(feature = "host")]
 pub(crate) use attention::queries;
 pub use attention::{Attention, MAX_HEAD};
+pub use attention_parts::AttentionParts;
 pub use frame::Frame;
 pub use layer_norm::LayerNorm;
+pub use layer_norm_parts::LayerNormParts;
 pub use linear::{Act, Linear};
 pub use mean::Mean;
 pub use normalize::Normalize;

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use clip_wgpu::Preprocess;
 use clip_wgpu::graph::{Graph, Kind, Rows, Size, Value};
-use clip_wgpu::ops::{Attention, Frame, LayerNorm, Linear, Mean, Normalize, PatchEmbed, Peak, Pool, PooledRow, Scores, TokenEmbed};
+use clip_wgpu::ops::{
+    Attention, AttentionParts, Frame, LayerNorm, LayerNormParts, Linear, Mean, Normalize, PatchEmbed, Peak, Pool, PooledRow, Scores,
+    TokenEmbed,
+};
 use clip_wgpu::weights::Format;
 
 use super::{Case, Random};
@@ -77,6 +80,29 @@ pub fn mean(r: &mut Random, op: Mean, tokens: usize, width: usize) -> Case {
     let output = g.push("y", op, &[x]).unwrap();
     let size = Size { batch: 3, tokens };
     Case { graph: Arc::new(g), output, data: vec![(x, r.many(3 * tokens * width, 1.0))], format: Format::F32, size }
+}
+
+/// Of a block, whose first token asks, or of a pooling head with one query for all items.
+pub fn attention_parts(r: &mut Random, size: Size, op: AttentionParts, probe: bool) -> Case {
+    let (width, mut g) = (op.heads * op.head, Graph::default());
+    let columns = if probe { 2 * width } else { 3 * width };
+    let kv = g.input("kv", Rows::Tokens, columns, Kind::F32);
+    let mut data = vec![(kv, r.many(size.batch * size.tokens * columns, 1.0))];
+    let q = if probe { g.weight("q", 1, width) } else { kv };
+    if probe {
+        data.push((q, r.many(width, 1.0)));
+    }
+    let output = g.push("y", op, &[q, kv]).unwrap();
+    Case { graph: Arc::new(g), output, data, format: Format::F32, size }
+}
+
+pub fn layer_norm_parts(r: &mut Random, size: Size, width: usize) -> Case {
+    let mut g = Graph::default();
+    let (x, row) = (g.input("x", Rows::Tokens, width, Kind::F32), g.input("row", Rows::Items, width, Kind::F32));
+    let gain = g.weight("g", 1, width);
+    let output = g.push("y", LayerNormParts { eps: 1e-5 }, &[x, row, gain]).unwrap();
+    let data = vec![(x, r.many(size.batch * size.tokens * width, 1.0)), (row, r.many(size.batch * width, 3.0)), (gain, r.many(width, 1.0))];
+    Case { graph: Arc::new(g), output, data, format: Format::F32, size }
 }
 
 /// A texture of random texels; the tables are those of the recipe.

@@ -45,6 +45,11 @@ pub fn run(arguments: Arguments, set: LabelSet) -> Result<(), String> {
     Ok(())
 }
 
+/// A label's place among those of the set.
+fn place(set: &LabelSet, label: Option<&str>) -> Option<usize> {
+    set.names().position(|name| Some(name) == label)
+}
+
 fn repaint(context: &egui::Context) -> impl Fn() + Send + Sync + Clone + 'static {
     let context = context.clone();
     move || context.request_repaint()
@@ -79,6 +84,10 @@ pub struct Viewer {
     /// Scores as numbers, which change four times a second at most.
     pub numbers: (Instant, Vec<f32>),
     pub best_first: bool,
+    /// The label whose place in the picture is shown.
+    pub located: Option<String>,
+    /// What makes the rest of the picture dark.
+    pub shade: Option<egui::TextureHandle>,
     /// Time that drawing took last.
     pub draw: Duration,
     gpu: Gpu,
@@ -115,6 +124,8 @@ impl Viewer {
         engine.ask(Ask::Smooth(arguments.smoothing()));
         engine.ask(Ask::Load(arguments.model.clone(), arguments.device.clone()));
         engine.ask(Ask::Look(set.clone()));
+        let located = arguments.located.clone();
+        engine.ask(Ask::Locate(place(&set, located.as_deref())));
         let typed = Typed {
             source: arguments.source.clone(),
             model: arguments.model.clone(),
@@ -145,6 +156,8 @@ impl Viewer {
             recorded: 0,
             numbers: (Instant::now(), Vec::new()),
             best_first: false,
+            located,
+            shade: None,
             draw: Duration::ZERO,
             gpu,
             kept,
@@ -156,6 +169,16 @@ impl Viewer {
     pub fn relabel(&mut self) {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).set = self.set.clone();
         self.engine.ask(Ask::Look(self.set.clone()));
+        self.locate(self.located.clone());
+    }
+
+    /// Shows where this label is, as long as there is one of that text.
+    pub fn locate(&mut self, label: Option<String>) {
+        let at = place(&self.set, label.as_deref());
+        self.located = label.filter(|_| at.is_some());
+        self.arguments.located = self.located.clone();
+        self.keep();
+        self.engine.ask(Ask::Locate(at));
     }
 
     pub fn watch(&mut self, context: &egui::Context, source: &str) {

@@ -41,6 +41,9 @@ pub struct Arguments {
     /// Default: what the model was trained for
     #[arg(long, value_enum)]
     pub score: Option<ScoreArgument>,
+    /// Shows where in the picture this label is
+    #[arg(long = "where", value_name = "LABEL")]
+    pub located: Option<String>,
     /// Seconds that each picture of a folder is shown
     #[arg(long, value_name = "SECONDS")]
     pub every: Option<f64>,
@@ -103,6 +106,10 @@ impl Arguments {
         self.labels.iter().for_each(|label| set.add(label));
         set.template = self.template.clone().unwrap_or(set.template);
         set.score = self.score.map(ScoreName::from).or(set.score);
+        if let Some(located) = self.located.as_deref().filter(|l| set.names().all(|name| name != *l)) {
+            let names: Vec<&str> = set.names().collect();
+            return Err(format!("--where: expected one of the labels ({}), found `{located}`", names.join(", ")));
+        }
         set.complaint().map_or(Ok(set), Err)
     }
 }

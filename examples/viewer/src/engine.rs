@@ -9,6 +9,7 @@ use clip_wgpu::{Device, Error, Executor};
 
 use crate::capture::Capture;
 use crate::frame::Shown;
+use crate::heat::Heat;
 use crate::labels::{LabelSet, ScoreName, prototype};
 use crate::model::Model;
 use crate::score::Smooth;
@@ -24,6 +25,8 @@ pub enum Ask {
     Watch(Capture),
     Look(LabelSet),
     Smooth(Duration),
+    /// Says where this label is, by number, or no longer does.
+    Locate(Option<usize>),
     /// Takes the next frames as examples of what is named so.
     Teach(String),
     Pause(bool),
@@ -37,6 +40,8 @@ pub struct Said {
     pub device: String,
     /// Side of what the model sees, in pixels.
     pub size: usize,
+    /// Whether it sees the whole picture, squashed.
+    pub squashes: bool,
     pub weight_bytes: u64,
     /// What the model was trained for, as soon as it is loaded.
     pub trained_for: Option<ScoreName>,
@@ -44,6 +49,8 @@ pub struct Said {
     /// Of the newest frame.
     pub raw: Vec<f32>,
     pub smooth: Smooth,
+    /// Where the chosen label is in that frame.
+    pub heat: Option<Heat>,
     /// Prompts encoded so far.
     pub encoded: usize,
     /// Milliseconds of the last frames.
@@ -104,6 +111,7 @@ impl Engine {
             smoothing: Duration::from_millis(300),
             paused: false,
             lesson: None,
+            located: None,
         };
         std::thread::spawn(move || worker.run());
         Self { asks, said }
@@ -139,6 +147,8 @@ struct Worker<F> {
     paused: bool,
     /// What is taught, and the embeddings so far.
     lesson: Option<(String, Vec<Vec<f32>>)>,
+    /// The label whose place is asked for.
+    located: Option<usize>,
 }
 
 impl<F: Fn() + Send + Sync + Clone + 'static> Worker<F> {
@@ -178,6 +188,10 @@ impl<F: Fn() + Send + Sync + Clone + 'static> Worker<F> {
                 *seen = None;
             }
             Ask::Smooth(constant) => self.smoothing = constant,
+            Ask::Locate(label) => {
+                self.located = label;
+                *seen = None;
+            }
             Ask::Pause(paused) => {
                 self.paused = paused;
                 self.watched.iter().for_each(|c| c.pause(paused));
@@ -223,7 +237,7 @@ impl<F: Fn() + Send + Sync + Clone + 'static> Worker<F> {
         let model = Model::load(name, &executor, progress)?;
         self.say(|said| {
             said.state = State::Running;
-            (said.model, said.device, said.size) = (name.into(), executor.name(), model.size());
+            (said.model, said.device, said.size, said.squashes) = (name.into(), executor.name(), model.size(), model.squashes());
             said.weight_bytes = model.weight_bytes();
             said.trained_for = Some(model.score());
             said.times.clear();
@@ -271,13 +285,17 @@ impl<F: Fn() + Send + Sync + Clone + 'static> Worker<F> {
             }
         }
         let Some(model) = &self.model else { return };
-        match model.scored(shown) {
-            Ok(Some(scored)) => {
+        let answer = model.scored(shown).and_then(|scored| {
+            let heat = self.located.map(|label| model.located(shown, label)).transpose()?.flatten();
+            Ok(scored.map(|scored| (scored, heat)))
+        });
+        match answer {
+            Ok(Some((scored, heat))) => {
                 let between = std::mem::replace(last, Instant::now()).elapsed();
                 let smoothing = self.smoothing;
                 self.say(|said| {
                     said.smooth.take(&scored.scores, between, smoothing);
-                    said.raw = scored.scores;
+                    (said.raw, said.heat) = (scored.scores, heat);
                     said.frames += 1;
                     said.number = shown.number;
                     said.times.push_back(Times { capture: shown.capture, score: scored.took, between });

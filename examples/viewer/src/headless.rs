@@ -46,15 +46,20 @@ pub fn run(arguments: &Arguments, set: LabelSet) -> Result<(), String> {
         let Some(scored) = model.scored(&now).map_err(|e| e.to_string())? else { return Err("expected a label, found none".into()) };
         smooth.take(&scored.scores, std::mem::replace(&mut last, Instant::now()).elapsed(), arguments.smoothing());
         let leader = crate::score::best(&scored.scores).map_or("", |i| names[i]);
+        let place = arguments.located.as_ref().and_then(|label| names.iter().position(|name| name == label));
+        let heat = place.map(|label| model.located(&now, label)).transpose().map_err(|e| e.to_string())?.flatten();
         let line = match arguments.json {
             true => {
                 let scores: serde_json::Map<String, serde_json::Value> =
                     names.iter().map(|n| n.to_string()).zip(scored.scores.iter().map(|s| json!(s))).collect();
                 let leads = smooth.leader.map(|i| names[i]);
                 let ms = |time: Duration| (time.as_secs_f64() * 1e5).round() / 100.0;
-                json!({ "frame": number, "name": now.frame.name, "label": leader, "leads": leads, "scores": scores,
-                        "capture_ms": ms(now.capture), "score_ms": ms(scored.took) })
-                .to_string()
+                let mut line = json!({ "frame": number, "name": now.frame.name, "label": leader, "leads": leads, "scores": scores,
+                        "capture_ms": ms(now.capture), "score_ms": ms(scored.took) });
+                if let Some(heat) = heat {
+                    line["where"] = heat.values.chunks(heat.grid).map(|row| json!(row)).collect();
+                }
+                line.to_string()
             }
             false => {
                 let best = scored.scores.iter().copied().fold(f32::MIN, f32::max);

@@ -9,12 +9,15 @@ mod device;
 mod engine;
 mod frame;
 mod headless;
+mod heat;
 mod labels;
+mod look;
 mod model;
-mod panels;
 mod record;
+mod runs;
 mod score;
 mod source;
+mod think;
 
 use std::process::ExitCode;
 

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use clip_wgpu::blocking::{Classifier, Clip};
 use clip_wgpu::clip::{Embeddings, ModelFiles, PromptCache};
 use clip_wgpu::hub::Hub;
+use clip_wgpu::input::ResizeMode;
 use clip_wgpu::{Error, Executor, Options, Result, Score};
 
 use crate::frame::Shown;
+use crate::heat::{Heat, heat};
 use crate::labels::{LabelSet, ScoreName};
 use crate::score::{Logits, scores};
 
@@ -121,6 +123,26 @@ impl Model {
         Ok(Some(Scored { scores: scores(&cosines, taught, logits, *score), took: begun.elapsed() }))
     }
 
+    /// Where in a frame a label is, by its place among [`LabelSet::names`].
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn located(&self, shown: &Shown, label: usize) -> Result<Option<Heat>> {
+        let Some(Looked { classifier, .. }) = self.looks_for.as_ref().filter(|l| label < l.classifier.labels.len()) else {
+            return Ok(None);
+        };
+        let parts = match (&shown.texture, &self.clip.executor) {
+            (Some(texture), Executor::Gpu(_)) => self.clip.frame_parts(texture)?,
+            _ => self.clip.image_parts(&[shown.frame.to_image()?])?,
+        };
+        Ok(Some(heat(&parts, classifier.texts.row(label), label, self.clip.patch_grid()?)))
+    }
+
+    /// Whether it sees the whole picture, squashed, and not the square in its middle.
+    pub fn squashes(&self) -> bool {
+        self.clip.preprocess.mode == ResizeMode::Squash
+    }
+
     /// Embedding of a frame, of unit length.
     ///
     /// # Errors
@@ -207,5 +229,21 @@ mod tests {
         assert_eq!(scored(&again, "tiger.jpg"), mine, "to the last bit");
         set.taught_by = Some("another".into());
         assert!(again.look_for(&set).unwrap_err().to_string().contains("taught with the model `another`"));
+    }
+
+    /// The middles of what they show: teapot 95, 150 of 256 pixels; tiger 135, 125; the circle that of its picture.
+    #[test]
+    fn what_a_picture_shows_is_where_it_is() {
+        let mut model = Model::load("pico", &Executor::Host, |_, _, _| {}).unwrap();
+        let labels = ["teapot", "tiger", "red circle"];
+        model.look_for(&LabelSet { labels: labels.map(Label::new).into(), ..LabelSet::default() }).unwrap();
+        for (label, (file, columns, rows)) in
+            [("teapot-and-apple.jpg", 0..2, 2..4), ("tiger.jpg", 1..3, 1..3), ("red-circle.png", 1..3, 1..3)].into_iter().enumerate()
+        {
+            let heat = model.located(&shown(file), label).unwrap().unwrap();
+            assert_eq!((heat.grid, heat.values.len()), (4, 16));
+            let at = heat.values.iter().position(|v| *v == 1.0).unwrap();
+            assert!(columns.contains(&(at % 4)) && rows.contains(&(at / 4)), "{} is at {} of {:?}", labels[label], at, heat.values);
+        }
     }
 }

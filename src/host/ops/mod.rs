@@ -9,7 +9,7 @@ use std::any::Any;
 use super::Operand;
 use crate::error::{Error, Result};
 use crate::graph::{Call, Op};
-use crate::ops::{Attention, LayerNorm, Linear, Mean, Normalize, PatchEmbed, Pool, Scores, TokenEmbed};
+use crate::ops::{Attention, AttentionParts, LayerNorm, LayerNormParts, Linear, Mean, Normalize, PatchEmbed, Pool, Scores, TokenEmbed};
 
 /// An op that the host runs.
 pub trait HostOp {
@@ -28,6 +28,6 @@ pub fn host_op(op: &dyn Op) -> Result<&dyn HostOp> {
             $(if let Some(op) = any.downcast_ref::<$kind>() { return Ok(op); })*
         };
     }
-    one_of!(Attention, LayerNorm, Linear, Mean, Normalize, PatchEmbed, Pool, Scores, TokenEmbed);
+    one_of!(Attention, AttentionParts, LayerNorm, LayerNormParts, Linear, Mean, Normalize, PatchEmbed, Pool, Scores, TokenEmbed);
     Err(Error::Device(format!("the CPU executor has no {}", op.name())))
 }

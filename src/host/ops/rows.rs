@@ -6,7 +6,7 @@ use rten_vecmath::{Normalize as ScaleAndShift, NormalizeOptions, Sum, SumSquareS
 use super::HostOp;
 use crate::graph::{Call, Op};
 use crate::host::{self, Operand};
-use crate::ops::{LayerNorm, Mean, Normalize, Pool, PooledRow, TokenEmbed};
+use crate::ops::{AttentionParts, LayerNorm, LayerNormParts, Mean, Normalize, Pool, PooledRow, TokenEmbed};
 
 impl HostOp for LayerNorm {
     fn run(&self, operands: &[Operand], call: &Call, y: &mut [f32]) {
@@ -26,6 +26,19 @@ impl HostOp for LayerNorm {
             )
             .dispatch();
         });
+    }
+}
+
+/// Small beside the tower that they belong to: the references do.
+impl HostOp for AttentionParts {
+    fn run(&self, operands: &[Operand], call: &Call, y: &mut [f32]) {
+        y.copy_from_slice(&self.reference(&[operands[0].floats(), operands[1].floats()], call));
+    }
+}
+
+impl HostOp for LayerNormParts {
+    fn run(&self, operands: &[Operand], call: &Call, y: &mut [f32]) {
+        y.copy_from_slice(&self.reference(&[operands[0].floats(), operands[1].floats(), operands[2].floats()], call));
     }
 }
 

@@ -1,80 +1,17 @@
-//! The three parts of the window: what it looks at, what it thinks, what it runs on.
+//! What it thinks: labels and their scores.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use eframe::egui::{self, Color32, RichText, Sense, Ui};
+use eframe::egui::{self, Sense, Ui};
 
 use crate::app::Viewer;
-use crate::engine::{Ask, State};
+use crate::engine::Ask;
 use crate::labels::{Label, ScoreName};
-use crate::record::Recording;
 
 /// Bars move in this time.
 const MOVE: f32 = 0.15;
 
 impl Viewer {
-    /// The picture, uncropped, with a frame about the square that the model sees.
-    pub fn look(&mut self, ui: &mut Ui) {
-        let notes: Vec<String> = [&self.stopped, &self.said.complaint, &self.note].into_iter().flatten().cloned().collect();
-        egui::Panel::bottom("notes").show(ui, |ui| {
-            for note in &notes {
-                ui.label(RichText::new(note).color(ui.visuals().error_fg_color));
-            }
-            ui.horizontal_wrapped(|ui| {
-                ui.label("Source");
-                let field =
-                    egui::TextEdit::singleline(&mut self.typed.source).desired_width(240.0).hint_text("camera, screen, a folder or a film");
-                let entered = ui.add(field).lost_focus() && ui.input(|i| i.key_pressed(egui::Key::Enter));
-                if ui.button("Watch").clicked() || entered {
-                    let source = self.typed.source.clone();
-                    self.watch(&ui.ctx().clone(), source.trim());
-                }
-                let paused = self.said.state == State::Paused;
-                if ui.button(if paused { "Go on" } else { "Pause" }).clicked() {
-                    self.engine.ask(Ask::Pause(!paused));
-                }
-                if ui.button("Snapshot").clicked() {
-                    self.snapshot(&ui.ctx().clone());
-                }
-                self.record(ui);
-            });
-        });
-        let room = ui.available_rect_before_wrap();
-        let Some((texture, _, size)) = self.drawn else {
-            let waiting = self.stopped.clone().unwrap_or(format!("waiting for {}", self.arguments.source));
-            ui.centered_and_justified(|ui| ui.label(waiting));
-            return;
-        };
-        let scale = (room.width() / size.x).min(room.height() / size.y);
-        let picture = egui::Rect::from_center_size(room.center(), size * scale);
-        let whole = egui::Rect::from_min_max(egui::pos2(0.0, 0.0), egui::pos2(1.0, 1.0));
-        ui.painter().image(texture, picture, whole, Color32::WHITE);
-        let square = egui::Rect::from_center_size(picture.center(), egui::Vec2::splat(picture.width().min(picture.height())));
-        if picture.width() != picture.height() {
-            ui.painter().rect_stroke(square, 0.0, egui::Stroke::new(1.0, ui.visuals().selection.bg_fill), egui::StrokeKind::Inside);
-        }
-    }
-
-    fn record(&mut self, ui: &mut Ui) {
-        match &self.recording {
-            Some(recording) => {
-                if ui.button(format!("Stop recording to {}", recording.path.display())).clicked() {
-                    self.recording = None;
-                }
-            }
-            None => {
-                if ui.button("Record to").clicked() {
-                    match Recording::start(&PathBuf::from(self.typed.record.trim())) {
-                        Ok(recording) => self.recording = Some(recording),
-                        Err(message) => self.note = Some(message),
-                    }
-                }
-                ui.add(egui::TextEdit::singleline(&mut self.typed.record).desired_width(90.0));
-            }
-        }
-    }
-
     /// Labels as bars.
     pub fn think(&mut self, ui: &mut Ui) {
         let mut order: Vec<usize> = (0..self.set.names().count()).collect();
@@ -89,8 +26,13 @@ impl Viewer {
             }
         });
         if let Some(edit) = edit {
-            edit.apply(&mut self.set.labels);
-            self.relabel();
+            match edit {
+                Edit::Locate(i) => self.locate(self.set.labels.get(i).map(|l| l.text.clone())),
+                edit => {
+                    edit.apply(&mut self.set.labels);
+                    self.relabel();
+                }
+            }
         }
         ui.separator();
         self.add(ui);
@@ -143,6 +85,10 @@ impl Viewer {
                 ui.menu_button("…", |ui| {
                     if ui.add(egui::Slider::new(&mut label.threshold, 0.0..=1.0).text("at least")).drag_stopped() {
                         edit = Some(Edit::Text);
+                    }
+                    if ui.button("Where in the picture").clicked() {
+                        edit = Some(Edit::Locate(i));
+                        ui.close();
                     }
                     for (name, choice) in [("Move up", Edit::Up(i)), ("Move down", Edit::Down(i)), ("Remove", Edit::Remove(i))] {
                         if ui.button(name).clicked() {
@@ -220,74 +166,13 @@ impl Viewer {
             self.relabel();
         }
     }
-
-    /// One quiet line; a click opens the choosers and where the time goes.
-    pub fn runs(&mut self, ui: &mut Ui) {
-        let line = self.line();
-        if let State::Loading(doing, done, all) = &self.said.state {
-            let share = if *all > 0 { *done as f32 / *all as f32 } else { 0.0 };
-            ui.add(egui::ProgressBar::new(share).text(format!(
-                "{doing} {}: {} of {}",
-                self.arguments.model,
-                megabytes(*done),
-                megabytes(*all)
-            )));
-        }
-        egui::CollapsingHeader::new(line).id_salt("runs").show(ui, |ui| {
-            ui.horizontal_wrapped(|ui| {
-                ui.label("Model");
-                ui.add(egui::TextEdit::singleline(&mut self.typed.model).desired_width(260.0));
-                ui.label("Device");
-                let adapters = self.adapters.clone();
-                egui::ComboBox::from_id_salt("device").selected_text(self.typed.device.clone()).show_ui(ui, |ui| {
-                    for name in ["auto".to_string(), "cpu".into()].into_iter().chain(adapters.iter().map(|a| format!("gpu:{a}"))) {
-                        ui.selectable_value(&mut self.typed.device, name.clone(), name);
-                    }
-                });
-                if ui.button("Load").clicked() {
-                    self.load(&ui.ctx().clone());
-                }
-            });
-            egui::Grid::new("times").striped(true).show(ui, |ui| {
-                let of = |time: fn(&crate::engine::Times) -> Duration| milliseconds(median(self.said.times.iter().map(time)));
-                for (name, value) in [
-                    ("capture, waiting included", of(|t| t.capture)),
-                    ("preprocess, encode and score", of(|t| t.score)),
-                    ("from score to score", of(|t| t.between)),
-                    ("draw", milliseconds(self.draw)),
-                    ("the model sees", format!("{0} × {0} pixels", self.said.size)),
-                    ("prompts encoded", self.said.encoded.to_string()),
-                ] {
-                    ui.label(name);
-                    ui.label(RichText::new(value).monospace());
-                    ui.end_row();
-                }
-            });
-            ui.label("Pictures and texts stay on this machine; a model that is named on the Hub is downloaded from there.");
-        });
-    }
-
-    fn line(&self) -> String {
-        match &self.said.state {
-            State::Nothing => "no model yet".into(),
-            State::Failed(why) => format!("no model: {why}"),
-            State::Loading(doing, ..) => format!("{doing} {}", self.arguments.model),
-            state => {
-                let (took, between) = (median(self.said.times.iter().map(|t| t.score)), median(self.said.times.iter().map(|t| t.between)));
-                let rate = if between.is_zero() { 0.0 } else { 1.0 / between.as_secs_f64() };
-                let rate = if rate < 10.0 { format!("{rate:.1}") } else { format!("{rate:.0}") };
-                let paused = if *state == State::Paused { " · paused" } else { "" };
-                let (model, device, weights) = (&self.said.model, &self.said.device, megabytes(self.said.weight_bytes));
-                format!("{model} · {device} · {} a frame · {rate} frames a second · {weights}{paused}", milliseconds(took))
-            }
-        }
-    }
 }
 
 /// What a person did to a label.
 #[derive(Clone, Copy)]
 enum Edit {
     Text,
+    Locate(usize),
     Up(usize),
     Down(usize),
     Remove(usize),
@@ -296,26 +181,11 @@ enum Edit {
 impl Edit {
     fn apply(self, labels: &mut Vec<Label>) {
         match self {
-            Edit::Text => {}
+            Edit::Text | Edit::Locate(_) => {}
             Edit::Up(i) if i > 0 => labels.swap(i, i - 1),
             Edit::Down(i) if i + 1 < labels.len() => labels.swap(i, i + 1),
             Edit::Up(_) | Edit::Down(_) => {}
             Edit::Remove(i) => drop(labels.remove(i)),
         }
     }
-}
-
-fn median(times: impl Iterator<Item = Duration>) -> Duration {
-    let mut times: Vec<Duration> = times.collect();
-    times.sort();
-    times.get(times.len() / 2).copied().unwrap_or_default()
-}
-
-fn milliseconds(time: Duration) -> String {
-    let ms = time.as_secs_f64() * 1e3;
-    if ms < 10.0 { format!("{ms:.1} ms") } else { format!("{ms:.0} ms") }
-}
-
-fn megabytes(bytes: u64) -> String {
-    format!("{:.1} MB", bytes as f64 / 1e6)
 }
