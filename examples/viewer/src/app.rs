@@ -20,7 +20,7 @@ use crate::record::Recording;
 /// # Errors
 /// A sentence for the user.
 pub fn run(arguments: Arguments, set: LabelSet) -> Result<(), String> {
-    let kept = Arc::new(Mutex::new(Kept { arguments, set, again: true, note: None }));
+    let kept = Arc::new(Mutex::new(Kept { arguments, set, again: true, note: None, over: None }));
     let take = |kept: &Mutex<Kept>| {
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut kept.again).then(|| kept.arguments.device.clone())
@@ -42,7 +42,7 @@ pub fn run(arguments: Arguments, set: LabelSet) -> Result<(), String> {
         eframe::run_native("clip-wgpu viewer", options, Box::new(move |context| Ok(begin(context))))
             .map_err(|e| format!("no window can be opened: {e}; --headless needs none"))?;
     }
-    Ok(())
+    kept.lock().unwrap_or_else(PoisonError::into_inner).over.take().map_or(Ok(()), Err)
 }
 
 /// A label's place among those of the set.
@@ -55,13 +55,18 @@ fn repaint(context: &egui::Context) -> impl Fn() + Send + Sync + Clone + 'static
     move || context.request_repaint()
 }
 
+/// A sentence for the person: what was done, or what is wrong.
+pub type Note = Result<String, String>;
+
 /// What outlives a window.
 pub struct Kept {
     pub arguments: Arguments,
     pub set: LabelSet,
     /// Whether the window is to be opened again.
     pub again: bool,
-    pub note: Option<String>,
+    pub note: Option<Note>,
+    /// Why there will be no other window.
+    pub over: Option<String>,
 }
 
 pub struct Viewer {
@@ -77,7 +82,7 @@ pub struct Viewer {
     /// What is wrong with the source.
     pub stopped: Option<String>,
     /// What the person should know, beside what the engine says.
-    pub note: Option<String>,
+    pub note: Option<Note>,
     pub typed: Typed,
     pub recording: Option<Recording>,
     recorded: u64,
@@ -90,7 +95,7 @@ pub struct Viewer {
     pub shade: Option<egui::TextureHandle>,
     /// Time that drawing took last.
     pub draw: Duration,
-    gpu: Gpu,
+    pub gpu: Gpu,
     kept: Arc<Mutex<Kept>>,
     render: Option<RenderState>,
 }
@@ -138,7 +143,7 @@ impl Viewer {
         if let Some(path) = &arguments.record {
             match Recording::start(path) {
                 Ok(started) => recording = Some(started),
-                Err(message) => note = Some(message),
+                Err(message) => note = Some(Err(message)),
             }
         }
         Self {
@@ -190,8 +195,8 @@ impl Viewer {
     }
 
     pub fn load(&mut self, context: &egui::Context) {
-        match self.typed.device.parse() {
-            Err(e) => self.note = Some(format!("{e}")),
+        match self.typed.device.parse::<clip_wgpu::Device>() {
+            Err(e) => self.note = Some(Err(e.to_string())),
             Ok(device) => {
                 self.note = None;
                 let other = device != self.arguments.device;
@@ -213,13 +218,13 @@ impl Viewer {
                 self.note = None;
                 self.relabel();
             }
-            Err(message) => self.note = Some(message),
+            Err(message) => self.note = Some(Err(message)),
         }
     }
 
     pub fn snapshot(&mut self, context: &egui::Context) {
         let path = PathBuf::from(format!("snapshot-{}.png", self.said.number));
-        self.note = Some(format!("{} is written", path.display()));
+        self.note = Some(Ok(format!("{} is written", path.display())));
         context.request_screenshot(move |image: Arc<egui::ColorImage>| {
             let (width, height) = (image.size[0] as u32, image.size[1] as u32);
             let bytes: Vec<u8> = image.pixels.iter().flat_map(|p| p.to_array()).collect();
@@ -234,7 +239,7 @@ impl Viewer {
     }
 
     /// Closes this window for one on a device that is opened anew.
-    fn open_again(&mut self, context: &egui::Context, note: Option<String>) {
+    fn open_again(&mut self, context: &egui::Context, note: Option<Note>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         (kept.again, kept.note) = (true, note);
         self.capture.close();
@@ -244,8 +249,13 @@ impl Viewer {
     /// Takes what capture and engine have.
     fn take(&mut self, context: &egui::Context) {
         self.said = self.engine.said();
+        if self.said.lost && self.said.frames == 0 {
+            let why = "the device was lost before it had scored a frame: try --device cpu, or another of `clip-wgpu device`";
+            self.kept.lock().unwrap_or_else(PoisonError::into_inner).over = Some(why.into());
+            return context.send_viewport_cmd(egui::ViewportCommand::Close);
+        }
         if self.said.lost {
-            return self.open_again(context, Some("the device was lost: it has been opened again".into()));
+            return self.open_again(context, Some(Err("the device was lost: it has been opened again".into())));
         }
         if let Some((text, row)) = self.engine.taught() {
             self.set.teach(&text, row, &self.said.model);
@@ -275,7 +285,7 @@ impl Viewer {
         {
             self.recorded = self.said.frames;
             if let Err(message) = recording.write(self.said.number, &self.said.names, &self.said.raw) {
-                (self.note, self.recording) = (Some(message), None);
+                (self.note, self.recording) = (Some(Err(message)), None);
             }
         }
         if self.numbers.0.elapsed() > Duration::from_millis(250) || self.numbers.1.len() != self.said.smooth.scores.len() {

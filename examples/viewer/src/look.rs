@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use eframe::egui::{self, Color32, RichText, Ui};
 
-use crate::app::Viewer;
+use crate::app::{Note, Viewer};
 use crate::engine::{Ask, State};
 use crate::record::Recording;
 
@@ -14,10 +14,18 @@ const DARK: f32 = 200.0;
 impl Viewer {
     /// The picture, uncropped, with a frame about the square that the model sees.
     pub fn look(&mut self, ui: &mut Ui) {
-        let notes: Vec<String> = [&self.stopped, &self.said.complaint, &self.note].into_iter().flatten().cloned().collect();
+        let failed = match &self.said.state {
+            State::Failed(why) => Some(why.clone()),
+            _ => None,
+        };
+        let wrong = [self.stopped.clone(), failed, self.said.complaint.clone()].into_iter().flatten().map(Err);
+        let notes: Vec<Note> = wrong.chain(self.note.clone()).collect();
         egui::Panel::bottom("notes").show(ui, |ui| {
             for note in &notes {
-                ui.label(RichText::new(note).color(ui.visuals().error_fg_color));
+                match note {
+                    Ok(done) => ui.label(done),
+                    Err(wrong) => ui.label(RichText::new(wrong).color(ui.visuals().error_fg_color)),
+                };
             }
             if let Some(label) = self.located.clone() {
                 ui.horizontal(|ui| {
@@ -82,10 +90,10 @@ impl Viewer {
                 if ui.button("Record to").clicked() {
                     match Recording::start(&PathBuf::from(self.typed.record.trim())) {
                         Ok(recording) => self.recording = Some(recording),
-                        Err(message) => self.note = Some(message),
+                        Err(message) => self.note = Some(Err(message)),
                     }
                 }
-                ui.add(egui::TextEdit::singleline(&mut self.typed.record).desired_width(90.0));
+                ui.add(egui::TextEdit::singleline(&mut self.typed.record).desired_width(90.0).hint_text("scores.csv"));
             }
         }
     }

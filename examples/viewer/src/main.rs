@@ -17,6 +17,8 @@ mod record;
 mod runs;
 mod score;
 mod source;
+#[cfg(test)]
+mod tests;
 mod think;
 
 use std::process::ExitCode;

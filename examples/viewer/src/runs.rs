@@ -23,14 +23,19 @@ impl Viewer {
         egui::CollapsingHeader::new(line).id_salt("runs").show(ui, |ui| {
             ui.horizontal_wrapped(|ui| {
                 ui.label("Model");
-                ui.add(egui::TextEdit::singleline(&mut self.typed.model).desired_width(260.0));
-                ui.label("Device");
+                ui.add(
+                    egui::TextEdit::singleline(&mut self.typed.model)
+                        .desired_width(260.0)
+                        .hint_text("pico, a folder, a file or a name on the Hub"),
+                );
+                let device = ui.label("Device");
                 let adapters = self.adapters.clone();
-                egui::ComboBox::from_id_salt("device").selected_text(self.typed.device.clone()).show_ui(ui, |ui| {
+                let chooser = egui::ComboBox::from_id_salt("device").selected_text(self.typed.device.clone()).show_ui(ui, |ui| {
                     for name in ["auto".to_string(), "cpu".into()].into_iter().chain(adapters.iter().map(|a| format!("gpu:{a}"))) {
                         ui.selectable_value(&mut self.typed.device, name.clone(), name);
                     }
                 });
+                chooser.response.labelled_by(device.id);
                 if ui.button("Load").clicked() {
                     self.load(&ui.ctx().clone());
                 }
@@ -57,7 +62,7 @@ impl Viewer {
     fn line(&self) -> String {
         match &self.said.state {
             State::Nothing => "no model yet".into(),
-            State::Failed(why) => format!("no model: {why}"),
+            State::Failed(_) => "no model".into(),
             State::Loading(doing, ..) => format!("{doing} {}", self.arguments.model),
             state => {
                 let (took, between) = (median(self.said.times.iter().map(|t| t.score)), median(self.said.times.iter().map(|t| t.between)));

@@ -76,13 +76,17 @@ impl Viewer {
                     return None;
                 };
                 let width = ui.available_width() - 40.0;
-                let text = egui::TextEdit::singleline(&mut label.text).frame(egui::Frame::NONE).align(egui::Align2::LEFT_CENTER);
+                let more = format!("More of {}", label.text);
+                let text = egui::TextEdit::singleline(&mut label.text)
+                    .hint_text("empty: it is removed")
+                    .frame(egui::Frame::NONE)
+                    .align(egui::Align2::LEFT_CENTER);
                 let field = ui.add_sized([width, 24.0], text);
                 let mut edit = None;
                 if field.lost_focus() {
                     edit = Some(if label.text.trim().is_empty() { Edit::Remove(i) } else { Edit::Text });
                 }
-                ui.menu_button("…", |ui| {
+                let menu = ui.menu_button("…", |ui| {
                     if ui.add(egui::Slider::new(&mut label.threshold, 0.0..=1.0).text("at least")).drag_stopped() {
                         edit = Some(Edit::Text);
                     }
@@ -97,6 +101,7 @@ impl Viewer {
                         }
                     }
                 });
+                menu.response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, &more));
                 edit
             })
             .inner
@@ -137,7 +142,8 @@ impl Viewer {
         let mut changed = false;
         ui.horizontal(|ui| {
             ui.label("Prompt");
-            changed |= ui.add(egui::TextEdit::singleline(&mut self.set.template).desired_width(220.0)).lost_focus();
+            changed |=
+                ui.add(egui::TextEdit::singleline(&mut self.set.template).desired_width(220.0).hint_text("a photo of a {}")).lost_focus();
         });
         ui.horizontal(|ui| {
             let mut score = self.set.score.or(self.said.trained_for).unwrap_or_default();
@@ -153,13 +159,13 @@ impl Viewer {
             self.engine.ask(Ask::Smooth(self.arguments.smoothing()));
         }
         ui.horizontal(|ui| {
-            ui.add(egui::TextEdit::singleline(&mut self.typed.file).desired_width(180.0));
+            ui.add(egui::TextEdit::singleline(&mut self.typed.file).desired_width(180.0).hint_text("a label set (JSON) or a text"));
             let path = PathBuf::from(self.typed.file.trim());
             if ui.button("Open").clicked() {
                 self.open_labels(&path);
             }
             if ui.button("Save").clicked() {
-                self.note = Some(self.set.save(&path).map_or_else(|e| e, |()| format!("saved to {}", path.display())));
+                self.note = Some(self.set.save(&path).map(|()| format!("saved to {}", path.display())));
             }
         });
         if changed {
