@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::config::{Config, Text, TextPool};
 use super::files::ModelFiles;
 use super::frame::Frames;
-use super::tower::{Runner, Tower};
+use super::tower::{Filled, Runner, Tower, compile_ahead};
 use super::vision::Ends;
 use super::{text, vision};
 use crate::device::{Device, Executor};
@@ -162,25 +162,29 @@ impl Clip {
         }
         let total = self.checkpoint.tensors.values().map(|t| t.bytes()).sum();
         let mut progress = Progress { done: 0, total, say: self.options.progress.clone() };
-        let mut towers = [None, None];
-        for (made, tower) in [vision, text].into_iter().zip(&mut towers) {
-            if let Some(((graph, ends), tokens)) = made {
-                *tower = Some(self.load_tower(graph, ends, tokens, &mut progress).await?);
-            }
-        }
-        [self.vision, self.text] = towers;
+        let vision = self.load_weights(vision, &mut progress).await?; // its kernels compile while the text tower's are read
+        let text = self.load_weights(text, &mut progress).await?;
+        (self.vision, self.text) = (self.tower(vision).await?, self.tower(text).await?);
         (self.frames, self.parts) = (Mutex::new(None), Mutex::new(None)); // of the device of before
         Ok(())
     }
 
-    async fn load_tower(&self, graph: Graph, ends: Ends, tokens: usize, progress: &mut Progress) -> Result<Tower> {
+    async fn load_weights(&self, tower: Option<((Graph, Ends), usize)>, progress: &mut Progress) -> Result<Option<Filled>> {
+        let Some(((graph, ends), tokens)) = tower else { return Ok(None) };
         let graph = Arc::new(graph);
         let weights = load::load(&self.executor, &self.checkpoint, &self.config, &graph, self.options.stored, progress).await?;
         let capacity = Size { batch: self.options.batch, tokens };
+        let compiled = compile_ahead(&self.executor, &graph, &weights, capacity);
+        Ok(Some(Filled { graph, ends, weights, capacity, compiled }))
+    }
+
+    async fn tower(&self, filled: Option<Filled>) -> Result<Option<Tower>> {
+        let Some(Filled { graph, ends, weights, capacity, compiled }) = filled else { return Ok(None) };
+        compiled.wait();
         let output = if self.options.normalize { ends.embedding } else { ends.projected };
         let kept: Vec<Value> = self.keep.iter().filter_map(|name| graph.find(name)).chain([output]).collect();
         let runner = Runner::new(&self.executor, graph.clone(), weights, &kept, capacity).await?;
-        Ok(Tower { graph, ends, output, runner })
+        Ok(Some(Tower { graph, ends, output, runner }))
     }
 
     /// The image tower.

@@ -5,6 +5,8 @@ use crate::device::Executor;
 use crate::error::{Error, Result};
 use crate::graph::plan::Plan;
 use crate::graph::session::fitting_batch;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::graph::session::pipelines;
 use crate::graph::{Data, Graph, Pending, Session, Size, Target, Timing, Value};
 #[cfg(feature = "host")]
 use crate::host::HostSession;
@@ -124,6 +126,38 @@ impl Runner {
             Runner::Host(session) => session.weights().values().map(|w| w.bytes()).sum(),
         }
     }
+}
+
+/// A tower whose weights are where they run, and whose kernels may still be compiling.
+pub(super) struct Filled {
+    pub graph: Arc<Graph>,
+    pub ends: Ends,
+    pub weights: Weights,
+    pub capacity: Size,
+    pub compiled: Ahead,
+}
+
+/// Work on another thread, whose result others will find done.
+#[derive(Default)]
+pub(super) struct Ahead(#[cfg(not(target_arch = "wasm32"))] Option<std::thread::JoinHandle<()>>);
+
+impl Ahead {
+    pub fn wait(self) {
+        #[cfg(not(target_arch = "wasm32"))]
+        let _ = self.0.map(std::thread::JoinHandle::join); // who needs the result will meet its error
+    }
+}
+
+/// Compiles the kernels of a graph on a thread of its own, where there are threads.
+#[cfg_attr(target_arch = "wasm32", allow(unused_variables))] // the browser compiles when a session asks
+pub(super) fn compile_ahead(executor: &Executor, graph: &Arc<Graph>, weights: &Weights, capacity: Size) -> Ahead {
+    #[cfg(not(target_arch = "wasm32"))]
+    if let (Executor::Gpu(gpu), Weights::Gpu(weights)) = (executor, weights) {
+        let (gpu, graph, weights) = (gpu.clone(), graph.clone(), weights.clone());
+        let compile = move || drop(pollster::block_on(pipelines(&gpu, &graph, &weights, capacity)));
+        return Ahead(std::thread::Builder::new().name("compile".into()).spawn(compile).ok());
+    }
+    Ahead::default()
 }
 
 /// One tower, loaded.

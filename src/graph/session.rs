@@ -163,6 +163,30 @@ pub(super) fn lowered(gpu: &Gpu, graph: &Graph, weights: &DeviceWeights, size: S
     graph.nodes.iter().map(|node| graph.with_call(node, size, format, |call| node.op.lower(call, &gpu.caps))).collect()
 }
 
+/// The pipelines of a session, compiled where the device does not have them yet.
+///
+/// # Errors
+/// [`Error::Shader`], or what the device says.
+pub(crate) async fn pipelines(
+    gpu: &Gpu,
+    graph: &Graph,
+    weights: &DeviceWeights,
+    capacity: Size,
+) -> Result<HashMap<PipelineKey, wgpu::ComputePipeline>> {
+    // Which kernel is taken may depend on the rows: the least and the most of them take all that there are.
+    let mut pipelines = HashMap::new();
+    for size in [Size { batch: 1, tokens: 1 }, capacity] {
+        for kernel in lowered(gpu, graph, weights, size).iter().flatten() {
+            let key = kernel.key();
+            if let Entry::Vacant(place) = pipelines.entry(key) {
+                let pipeline = gpu.pipeline(kernel.label, place.key()).await?;
+                place.insert(pipeline);
+            }
+        }
+    }
+    Ok(pipelines)
+}
+
 /// The scratch bytes of one node's kernels, by number.
 fn scratch_bytes(kernels: &[Kernel]) -> Vec<u64> {
     let mut found: Vec<u64> = Vec::new();
@@ -208,17 +232,7 @@ impl Session {
         if capacity.batch == 0 || capacity.tokens == 0 {
             return Err(Error::Argument(format!("expected a session for at least one item, found {capacity:?}")));
         }
-        // Which kernel is taken may depend on the rows: the least and the most of them take all that there are.
-        let mut pipelines = HashMap::new();
-        for size in [Size { batch: 1, tokens: 1 }, capacity] {
-            for kernel in lowered(gpu, &graph, &weights, size).iter().flatten() {
-                let key = kernel.key();
-                if let Entry::Vacant(place) = pipelines.entry(key) {
-                    let pipeline = gpu.pipeline(kernel.label, place.key()).await?;
-                    place.insert(pipeline);
-                }
-            }
-        }
+        let pipelines = pipelines(gpu, &graph, &weights, capacity).await?;
         let (session, refusals) = gpu.scoped(|| Self::build(gpu, graph, weights, kept, capacity, pipelines));
         refusals.check(gpu, "the buffers of a session").await?;
         session
