@@ -315,6 +315,10 @@ impl Clip {
         Ok((TextInputs { ids: texts.iter().flat_map(row).collect(), lengths, pooled_at }, Size { batch: texts.len(), tokens }))
     }
 
+    pub(super) fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
     pub(super) fn refuses_non_finite(&self) -> bool {
         self.options.refuse_non_finite
     }

@@ -58,14 +58,18 @@ impl Clip {
         labels: &[L],
         templates: &[T],
     ) -> Result<Classifier> {
+        let mut seen = HashSet::new();
+        if let Some(label) = labels.iter().map(|l| l.as_ref().trim()).find(|label| !seen.insert(*label)) {
+            return Err(Error::Argument(format!("label `{label}` is given twice")));
+        }
         let texts = self.label_rows(cache, labels, templates).await?;
         self.classifier_of(labels, texts).await
     }
 
-    /// One row of unit length for each label, as [`Clip::classifier`] makes it.
+    /// One row of unit length for each label, as [`Clip::classifier`] makes it; a label may be there twice, as in ImageNet's.
     ///
     /// # Errors
-    /// As [`Clip::classifier`].
+    /// As [`Clip::classifier`], but for repeated labels.
     pub async fn label_rows<L: AsRef<str>, T: AsRef<str>>(
         &self,
         cache: &mut PromptCache,
@@ -87,7 +91,7 @@ impl Clip {
     /// both, one after the other.
     ///
     /// # Errors
-    /// [`Error::Argument`] for labels as [`Clip::classifier`] refuses them; [`Error::Shape`] for rows of another number or width.
+    /// [`Error::Argument`] for no labels or an empty one; [`Error::Shape`] for rows of another number or width.
     pub async fn classifier_of<L: AsRef<str>>(&self, labels: &[L], rows: Embeddings) -> Result<Classifier> {
         let (labels, texts) = (checked(labels)?, rows);
         if (texts.rows, texts.width) != (labels.len(), self.config.embed) {
@@ -130,22 +134,16 @@ impl PromptCache {
     }
 }
 
-/// Labels without blanks at their ends; empty and repeated ones are refused.
+/// Labels without blanks at their ends; empty ones are refused.
 fn checked<L: AsRef<str>>(labels: &[L]) -> Result<Vec<String>> {
     let labels: Vec<String> = labels.iter().map(|l| l.as_ref().trim().to_string()).collect();
     if labels.is_empty() {
         return Err(Error::Argument("expected at least one label, found none".into()));
     }
-    let mut seen = HashSet::new();
-    for (at, label) in labels.iter().enumerate() {
-        if label.is_empty() {
-            return Err(Error::Argument(format!("label {} is empty", at + 1)));
-        }
-        if !seen.insert(label) {
-            return Err(Error::Argument(format!("label `{label}` is given twice")));
-        }
+    match labels.iter().position(String::is_empty) {
+        Some(at) => Err(Error::Argument(format!("label {} is empty", at + 1))),
+        None => Ok(labels),
     }
-    Ok(labels)
 }
 
 /// The mean of each `group` rows, of unit length.

@@ -2,13 +2,14 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use clip_wgpu::clip::Classifier;
-use clip_wgpu::{Error, Result, Score};
+use clip_wgpu::{Result, Score};
 use serde_json::{Value, json};
 
 use crate::Outcome;
 use crate::context::Globals;
+use crate::inputs;
+use crate::labels::Labels;
 use crate::output::{Document, Failed, complain, failed_json, say};
-use crate::{inputs, texts};
 
 /// Score pictures against labels
 #[derive(Args)]
@@ -20,15 +21,8 @@ pub struct Classify {
     /// Pictures, or folders of them; `-` reads one from standard input
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// A label; give it again for each
-    #[arg(short, long = "label", value_name = "LABEL")]
-    labels: Vec<String>,
-    /// A file with one label per line; `-` reads standard input
-    #[arg(long, value_name = "FILE")]
-    labels_file: Option<PathBuf>,
-    /// A prompt with {} where the label goes, such as 'a photo of a {}.'; several are averaged. Default: the label alone
-    #[arg(short, long = "template", value_name = "TEMPLATE")]
-    templates: Vec<String>,
+    #[command(flatten)]
+    labels: Labels,
     /// What a score is: shares of 1 among the labels (softmax), each label for itself (sigmoid), or the cosine. Default: what the
     /// model was trained for, softmax or, for SigLIP, sigmoid
     #[arg(long, value_enum)]
@@ -39,9 +33,6 @@ pub struct Classify {
     /// Print only labels that score at least this
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     threshold: Option<f32>,
-    /// A label that is too long for the model is an error, not a warning
-    #[arg(long)]
-    strict: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -71,18 +62,10 @@ fn name_of(score: Score) -> &'static str {
 
 impl Classify {
     pub fn run(self, g: &Globals) -> Result<Outcome> {
-        let labels = texts::labels(g, &self.labels, self.labels_file.as_deref())?;
-        if labels.is_empty() {
-            return Err(Error::Argument("expected labels (-l LABEL, or --labels-file with one per line), found none".into()));
-        }
+        let given = self.labels.given(g, Vec::new)?;
         let mut found = inputs::pictures(g, &self.images)?;
         let clip = g.load()?;
-        let lines: Vec<texts::Line> = labels.iter().map(|label| texts::Line::argument(label)).collect();
-        let checked = texts::tokenize(g, &clip, &lines, self.strict); // for what it says of labels that are too long
-        if !checked.failed.is_empty() {
-            return Ok(Outcome::SomeFailed);
-        }
-        let classifier = pollster::block_on(clip.classifier(&labels, &self.templates))?;
+        let Some(classifier) = self.labels.classifier(g, &clip, given)? else { return Ok(Outcome::SomeFailed) };
         let score = self.score.map_or(clip.score(), ScoreName::score);
         let head = json!({"model": g.model()?, "device": clip.executor.name(), "score": name_of(score)});
         let mut document = g.json.then(|| Document::begin(&head, "images")).transpose()?;

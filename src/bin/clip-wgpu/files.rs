@@ -62,6 +62,16 @@ impl Drop for Part {
     }
 }
 
+/// Writes a file beside and renames it: an earlier one stays until then.
+///
+/// # Errors
+/// [`Error::Io`]
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut part = Part::create(path)?;
+    part.write(bytes)?;
+    part.finish()
+}
+
 /// A file of embeddings that is being written.
 pub struct EmbeddingFile {
     part: Part,

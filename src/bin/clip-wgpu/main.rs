@@ -6,8 +6,10 @@ mod compare;
 mod context;
 mod device;
 mod embed;
+mod eval;
 mod files;
 mod inputs;
+mod labels;
 mod model;
 mod output;
 mod preprocess;
@@ -45,6 +47,7 @@ enum Command {
     Classify(classify::Classify),
     #[command(subcommand)]
     Embed(embed::Embed),
+    Eval(eval::Eval),
     Compare(compare::Compare),
     Tokenize(tokenize::Tokenize),
     Preprocess(preprocess::Preprocess),
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Classify(c) => c.run(g),
         Command::Embed(c) => c.run(g),
+        Command::Eval(c) => c.run(g),
         Command::Compare(c) => c.run(g),
         Command::Tokenize(c) => c.run(g),
         Command::Preprocess(c) => c.run(g),

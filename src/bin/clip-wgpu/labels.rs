@@ -1,0 +1,97 @@
+//! The labels that pictures are scored against.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clip_wgpu::clip::{Classifier, SavedLabels, sets};
+use clip_wgpu::{Clip, Error, Result};
+
+use crate::context::Globals;
+use crate::files::write_whole;
+use crate::inputs::bytes_of;
+use crate::texts;
+
+#[derive(Args)]
+pub struct Labels {
+    /// A label; give it again for each
+    #[arg(short, long = "label", value_name = "LABEL")]
+    labels: Vec<String>,
+    /// A file with one label per line; `-` reads standard input
+    #[arg(long, value_name = "FILE")]
+    labels_file: Option<PathBuf>,
+    /// Labels known by name: imagenet (OpenAI's names of its 1,000 classes)
+    #[arg(long = "labels", value_name = "SET", value_parser = ["imagenet"])]
+    set: Option<String>,
+    /// A prompt with {} where the label goes, such as 'a photo of a {}.'; several are averaged. imagenet80 and imagenet7 are
+    /// OpenAI's for ImageNet. Default: the label alone
+    #[arg(short, long = "template", value_name = "TEMPLATE")]
+    templates: Vec<String>,
+    /// Write the labels' embeddings to this file, for --classifier
+    #[arg(long, value_name = "FILE")]
+    save_classifier: Option<PathBuf>,
+    /// Labels whose embeddings --save-classifier has written: they are not encoded again
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["labels", "labels_file", "set", "templates", "save_classifier"])]
+    classifier: Option<PathBuf>,
+    /// A label that is too long for the model is an error, not a warning
+    #[arg(long)]
+    strict: bool,
+}
+
+/// Labels before there is a model.
+pub enum Given {
+    Texts(Vec<String>),
+    Saved(SavedLabels, String),
+}
+
+impl Labels {
+    /// What was given, or `otherwise`, where that is nothing.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a file that is none of labels; [`Error::Io`], [`Error::Text`].
+    pub fn given(&self, g: &Globals, otherwise: impl FnOnce() -> Vec<String>) -> Result<Given> {
+        if let Some(path) = &self.classifier {
+            let (bytes, name) = bytes_of(path)?;
+            let saved = SavedLabels::from_bytes(&bytes).map_err(|e| Error::Argument(format!("{name}: {e}")))?;
+            return Ok(Given::Saved(saved, name));
+        }
+        let mut labels = texts::labels(g, &self.labels, self.labels_file.as_deref())?;
+        labels.extend(self.set.as_deref().and_then(sets::labels).into_iter().flatten().map(String::from));
+        if labels.is_empty() {
+            labels = otherwise();
+        }
+        match labels.is_empty() {
+            true => {
+                Err(Error::Argument("expected labels (-l LABEL, --labels-file with one per line, or --labels imagenet), found none".into()))
+            }
+            false => Ok(Given::Texts(labels)),
+        }
+    }
+
+    /// A classifier over them; `None` where one was refused, which is said.
+    ///
+    /// # Errors
+    /// As [`Clip::classifier`] and [`Clip::classifier_saved`]; [`Error::Io`].
+    pub fn classifier(&self, g: &Globals, clip: &Clip, given: Given) -> Result<Option<Classifier>> {
+        let labels = match given {
+            Given::Saved(saved, name) => {
+                let made = pollster::block_on(clip.classifier_saved(saved));
+                return made.map(Some).map_err(|e| Error::Argument(format!("{name}: {e}")));
+            }
+            Given::Texts(labels) => labels,
+        };
+        let lines: Vec<texts::Line> = labels.iter().map(|label| texts::Line::argument(label)).collect();
+        if !texts::tokenize(g, clip, &lines, self.strict).failed.is_empty() {
+            return Ok(None);
+        }
+        let known = |t: &String| sets::templates(t).map_or_else(|| vec![t.clone()], |set| set.into_iter().map(String::from).collect());
+        let templates: Vec<String> = self.templates.iter().flat_map(known).collect();
+        if self.set.is_none() && self.save_classifier.is_none() {
+            return pollster::block_on(clip.classifier(&labels, &templates)).map(Some);
+        }
+        let saved = pollster::block_on(clip.save_labels(&g.model()?, &labels, &templates))?;
+        if let Some(path) = &self.save_classifier {
+            write_whole(path, &saved.to_bytes()?)?;
+        }
+        pollster::block_on(clip.classifier_of(&saved.labels, saved.rows)).map(Some)
+    }
+}
