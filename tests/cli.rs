@@ -302,3 +302,25 @@ fn every_command_has_examples() {
         );
     }
 }
+
+/// `--layer`, `--pooled` and `--parts` against what PyTorch made of the same model, in the shapes that transformers gives.
+#[test]
+fn what_the_image_tower_makes_on_its_way_is_written() {
+    let folder = scratch("layers");
+    let picture = "assets/samples/tiger.jpg";
+    let written = |option: &[&str], shape: &[u64]| {
+        let file = folder.join("values.jsonl");
+        let said = run(&with(&[&["embed", "image", "-m", "tests/golden/hf_quick", picture, "--json", "-o", file.to_str().unwrap()], option])).json();
+        assert_eq!(said["written"]["shape"], serde_json::json!(shape), "{option:?}");
+        let line: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        line["embedding"].clone()
+    };
+    let tokens = written(&["--layer", "2"], &[10, 36]);
+    assert_eq!((tokens.as_array().unwrap().len(), tokens[9].as_array().unwrap().len()), (10, 36));
+    assert_ne!(tokens, written(&["--layer", "1"], &[10, 36]));
+    assert_ne!(tokens, written(&["--layer", "0"], &[10, 36]));
+    assert_eq!(written(&["--pooled"], &[36]).as_array().unwrap().len(), 36);
+    assert_eq!(written(&["--parts"], &[9, 27]).as_array().unwrap().len(), 9);
+    assert_eq!(written(&[], &[27]).as_array().unwrap().len(), 27);
+    run(&["embed", "image", "-m", "tests/golden/hf_quick", picture, "--layer", "3"]).fails(2, &["expected a layer from 0 to 2, found 3"]);
+}

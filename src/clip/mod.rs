@@ -6,6 +6,7 @@ mod files;
 mod folder;
 mod frame;
 mod model;
+mod outputs;
 mod parts;
 pub mod registry;
 mod saved;

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use clip_wgpu::{Clip, Embeddings, Options, Result};
+use clip_wgpu::{Clip, Options, Result};
 use serde_json::{Value, json};
 
 use crate::Outcome;
@@ -15,6 +15,7 @@ use crate::texts::{self, Texts};
 #[derive(Subcommand)]
 #[command(after_help = "Examples:
   clip-wgpu embed image -m pico assets/samples -o samples.npy
+  clip-wgpu embed image -m ~/clip-vit-base-patch32 cat.jpg --layer 11 -o tokens.npy
   clip-wgpu embed text -m pico 'a red circle' 'a blue square' -o texts.safetensors
   clip-wgpu embed text -m pico --texts-file - < captions.txt > captions.jsonl")]
 pub enum Embed {
@@ -29,6 +30,16 @@ pub struct EmbedImage {
     /// Pictures, or folders of them; `-` reads one from standard input
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
+    /// Instead: every token after N blocks (0: before the first), the class token's first: `hidden_states[N]` of transformers
+    #[arg(long, value_name = "N", conflicts_with_all = ["pooled", "parts"])]
+    layer: Option<usize>,
+    /// Instead: the pooled row before the projection, `pooler_output` of transformers
+    #[arg(long, conflicts_with = "parts")]
+    pooled: bool,
+    /// Instead: what each patch gives to the embedding, row after row from the top left; its product with a text's embedding is its
+    /// part of their cosine
+    #[arg(long, conflicts_with = "raw")]
+    parts: bool,
     #[command(flatten)]
     to: To,
 }
@@ -67,12 +78,31 @@ impl EmbedImage {
     fn run(self, g: &Globals) -> Result<Outcome> {
         self.to.check()?;
         let found = inputs::pictures(g, &self.paths)?;
-        let clip = self.to.load(g)?;
-        let mut rows = Rows::begin(&self.to, g, &clip)?;
+        let executor = g.executor()?;
+        let files = g.find(&g.model()?)?;
+        let value = match (self.layer, self.pooled) {
+            (Some(layer), _) => Some(files.config.hidden_state(layer)?),
+            (None, true) => Some(files.config.pooled()?),
+            _ => None,
+        };
+        let clip = g.load_on(&executor, files, self.to.options(g), value.as_deref().as_slice())?;
+        let shape = match &value {
+            Some(name) => clip.value_shape(name)?,
+            None if self.parts => vec![clip.patch_grid()?.pow(2), clip.config.embed],
+            None => vec![clip.config.embed],
+        };
+        let mut rows = Rows::begin(&self.to, g, &clip, shape)?;
         rows.failed = found.failed;
         inputs::batches(g, &clip, &found.pictures, |batch| {
             rows.failed.extend(batch.failed);
-            rows.push(&batch.names, &pollster::block_on(clip.encode_pixels(&batch.pixels))?)
+            let made = pollster::block_on(async {
+                match &value {
+                    Some(name) => clip.value_of_pixels(name, &batch.pixels).await,
+                    None if self.parts => Ok(clip.pixel_parts(&batch.pixels).await?.data),
+                    None => Ok(clip.encode_pixels(&batch.pixels).await?.data),
+                }
+            })?;
+            rows.push(&batch.names, &made)
         })?;
         rows.finish(json!({"passed_over": found.passed_over}))
     }
@@ -82,15 +112,15 @@ impl EmbedText {
     fn run(self, g: &Globals) -> Result<Outcome> {
         self.to.check()?;
         let lines = self.texts.all()?;
-        let clip = self.to.load(g)?;
-        let mut rows = Rows::begin(&self.to, g, &clip)?;
+        let clip = g.load_with(self.to.options(g))?;
+        let mut rows = Rows::begin(&self.to, g, &clip, vec![clip.config.embed])?;
         let encoded = texts::tokenize(g, &clip, &lines, self.strict);
         rows.failed = encoded.failed;
         let bar = g.bar(encoded.ids.len() as u64, "encoding {bar:30} {pos}/{len} {per_sec} {eta}");
         let batch = TOGETHER * clip.text()?.runner.capacity().batch;
         for (names, ids) in encoded.texts.chunks(batch).zip(encoded.ids.chunks(batch)) {
             let embeddings = pollster::block_on(clip.encode_ids(ids))?;
-            bar.suspend(|| rows.push(names, &embeddings))?;
+            bar.suspend(|| rows.push(names, &embeddings.data))?;
             bar.inc(ids.len() as u64);
         }
         bar.finish_and_clear();
@@ -104,8 +134,8 @@ impl To {
         self.output.as_deref().map(FileFormat::of).transpose().map(drop)
     }
 
-    fn load(&self, g: &Globals) -> Result<Clip> {
-        g.load_with(Options { normalize: !self.raw, ..g.options() })
+    fn options(&self, g: &Globals) -> Options {
+        Options { normalize: !self.raw, ..g.options() }
     }
 }
 
@@ -116,7 +146,8 @@ const TOGETHER: usize = 8;
 struct Rows<'a> {
     to: &'a To,
     json: bool,
-    width: usize,
+    /// Of what one input has.
+    shape: Vec<usize>,
     rows: usize,
     failed: Vec<Failed>,
     file: Option<EmbeddingFile>,
@@ -125,17 +156,16 @@ struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     /// Begins the output: one that cannot be written is found before the first picture is opened.
-    fn begin(to: &'a To, g: &Globals, clip: &Clip) -> Result<Self> {
-        let (model, width) = (g.model()?, clip.config.embed);
-        let file = to.output.as_deref().map(|path| EmbeddingFile::create(path, &model, width)).transpose()?;
+    fn begin(to: &'a To, g: &Globals, clip: &Clip, shape: Vec<usize>) -> Result<Self> {
+        let model = g.model()?;
+        let file = to.output.as_deref().map(|path| EmbeddingFile::create(path, &model, &shape)).transpose()?;
         let head = json!({"model": model, "device": clip.executor.name()});
         let document = g.json.then(|| Document::begin(&head, "embeddings")).transpose()?;
-        Ok(Self { to, json: g.json, width, rows: 0, failed: Vec::new(), file, document })
+        Ok(Self { to, json: g.json, shape, rows: 0, failed: Vec::new(), file, document })
     }
 
-    fn push(&mut self, names: &[String], embeddings: &Embeddings) -> Result<()> {
-        for (at, name) in names.iter().enumerate() {
-            let row = embeddings.row(at);
+    fn push(&mut self, names: &[String], values: &[f32]) -> Result<()> {
+        for (name, row) in names.iter().zip(values.chunks(self.shape.iter().product())) {
             if row.iter().any(|v| !v.is_finite()) {
                 let error = "its embedding is not finite: a value too large for the arithmetic".to_string();
                 complain(&format!("{name}: {error}"));
@@ -145,8 +175,8 @@ impl<'a> Rows<'a> {
             self.rows += 1;
             match (&mut self.file, &mut self.document) {
                 (Some(file), _) => file.row(name, row)?,
-                (None, Some(document)) => document.row(&row_json(name, row))?,
-                (None, None) => say(&row_json(name, row).to_string())?,
+                (None, Some(document)) => document.row(&row_json(name, row, &self.shape))?,
+                (None, None) => say(&row_json(name, row, &self.shape).to_string())?,
             }
         }
         Ok(())
@@ -157,12 +187,14 @@ impl<'a> Rows<'a> {
         let written = self.file.filter(|_| self.rows > 0).map(EmbeddingFile::finish).transpose()?.is_some();
         let file = self.to.output.as_deref().filter(|_| written).map(file_name);
         if let Some(document) = self.document {
-            let written = json!({"file": file, "rows": self.rows, "width": self.width, "normalized": !self.to.raw});
+            let written =
+                json!({"file": file, "rows": self.rows, "width": self.shape.last(), "shape": self.shape, "normalized": !self.to.raw});
             let mut tail = json!({"written": written, "failed": failed_json(&self.failed)});
             more.as_object().into_iter().flatten().for_each(|(k, v)| tail[k] = v.clone());
             document.end(&tail)?;
         } else if let Some(file) = file.filter(|_| !self.json) {
-            say(&format!("{file}: {} × {}", self.rows, self.width))?;
+            let sides: Vec<String> = [&[self.rows], &self.shape[..]].concat().iter().map(usize::to_string).collect();
+            say(&format!("{file}: {}", sides.join(" × ")))?;
         }
         Ok(if self.failed.is_empty() { Outcome::Done } else { Outcome::SomeFailed })
     }

@@ -77,7 +77,8 @@ pub struct EmbeddingFile {
     part: Part,
     format: FileFormat,
     model: String,
-    width: usize,
+    /// Of each input's.
+    shape: Vec<usize>,
     rows: usize,
     names: Vec<String>,
 }
@@ -86,20 +87,20 @@ pub struct EmbeddingFile {
 const NPY_HEADER: usize = 128;
 
 impl EmbeddingFile {
-    /// Begins a file in the format of the path's extension.
-    pub fn create(path: &Path, model: &str, width: usize) -> Result<Self> {
+    /// Begins a file in the format of the path's extension, with so many values for each input.
+    pub fn create(path: &Path, model: &str, shape: &[usize]) -> Result<Self> {
         let format = FileFormat::of(path)?;
         let mut part = Part::create(path)?;
         if format == FileFormat::Npy {
             part.write(&[0; NPY_HEADER])?;
         }
-        Ok(Self { part, format, model: model.into(), width, rows: 0, names: Vec::new() })
+        Ok(Self { part, format, model: model.into(), shape: shape.into(), rows: 0, names: Vec::new() })
     }
 
     pub fn row(&mut self, name: &str, row: &[f32]) -> Result<()> {
         self.rows += 1;
         match self.format {
-            FileFormat::JsonLines => self.part.write(format!("{}\n", row_json(name, row)).as_bytes()),
+            FileFormat::JsonLines => self.part.write(format!("{}\n", row_json(name, row, &self.shape)).as_bytes()),
             FileFormat::Npy | FileFormat::Safetensors => {
                 if self.format == FileFormat::Safetensors {
                     self.names.push(name.into());
@@ -114,7 +115,7 @@ impl EmbeddingFile {
         match self.format {
             FileFormat::JsonLines => self.part.finish(),
             FileFormat::Npy => {
-                let header = npy_header(&[self.rows, self.width], NPY_HEADER);
+                let header = npy_header(&[&[self.rows], &self.shape[..]].concat(), NPY_HEADER);
                 self.part.file.seek(SeekFrom::Start(0)).map_err(Error::io(&self.part.path))?;
                 self.part.write(&header)?;
                 self.part.finish()
@@ -125,9 +126,10 @@ impl EmbeddingFile {
 
     /// The header goes first and names the inputs: the rows are copied behind it.
     fn finish_safetensors(mut self) -> Result<()> {
-        let bytes = 4 * self.rows * self.width;
+        let shape = [&[self.rows], &self.shape[..]].concat();
+        let bytes = 4 * shape.iter().product::<usize>();
         let metadata = json!({"model": self.model, "inputs": json!(self.names).to_string()});
-        let tensor = json!({"dtype": "F32", "shape": [self.rows, self.width], "data_offsets": [0, bytes]});
+        let tensor = json!({"dtype": "F32", "shape": shape, "data_offsets": [0, bytes]});
         let mut header = json!({"__metadata__": metadata, "embeddings": tensor}).to_string();
         while !header.len().is_multiple_of(8) {
             header.push(' ');
@@ -151,9 +153,12 @@ impl EmbeddingFile {
     }
 }
 
-/// One row, as a line of .jsonl.
-pub fn row_json(name: &str, row: &[f32]) -> Value {
-    json!({"input": name, "embedding": row})
+/// What one input has, as a line of .jsonl: an array, or an array of arrays.
+pub fn row_json(name: &str, row: &[f32], shape: &[usize]) -> Value {
+    match shape {
+        [_, width] => json!({"input": name, "embedding": row.chunks(*width).collect::<Vec<_>>()}),
+        _ => json!({"input": name, "embedding": row}),
+    }
 }
 
 /// The header of NumPy's format, version 1.0, little-endian f32 in C order: `bytes` of it.
