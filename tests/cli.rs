@@ -310,7 +310,9 @@ fn what_the_image_tower_makes_on_its_way_is_written() {
     let picture = "assets/samples/tiger.jpg";
     let written = |option: &[&str], shape: &[u64]| {
         let file = folder.join("values.jsonl");
-        let said = run(&with(&[&["embed", "image", "-m", "tests/golden/hf_quick", picture, "--json", "-o", file.to_str().unwrap()], option])).json();
+        let said =
+            run(&with(&[&["embed", "image", "-m", "tests/golden/hf_quick", picture, "--json", "-o", file.to_str().unwrap()], option]))
+                .json();
         assert_eq!(said["written"]["shape"], serde_json::json!(shape), "{option:?}");
         let line: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
         line["embedding"].clone()
