@@ -133,6 +133,9 @@ def pictures():
     save(scene(160, 120, 13).convert("CMYK"), "cmyk.jpg", quality=90)
     save(scene(160, 120, 13).convert("CMYK"), "cmyk.tif")
     save(scene(160, 120, 14), "lossy.webp", quality=85)
+    # LittleCMS interpolates in a table of its own.
+    save(rgb.convert("LAB"), "lab.tif", compression="tiff_lzw")
+    save(Image.frombytes("LAB", (60, 40), np.random.default_rng(19).integers(0, 256, 7200, np.uint8).tobytes()), "lab-noise.tif")
     # 16 bits: PIL clips grey of 16 bits and cannot write RGB of 16; the test compares with the upper bytes.
     upper = np.array(rgb).astype(np.uint16)
     low = np.random.default_rng(15).integers(0, 256, upper.shape)

@@ -3,6 +3,7 @@
 mod exif;
 mod icon;
 mod image;
+mod lab;
 mod preprocess;
 pub(crate) mod resize;
 mod text;
