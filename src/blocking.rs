@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use crate::clip::{self, Embeddings, Options, PromptCache, Score};
+use crate::clip::{self, Embeddings, Options, PromptCache, SavedLabels, Score};
 use crate::device::Executor;
 use crate::error::Result;
 use crate::input::Image;
@@ -76,6 +76,38 @@ impl Clip {
     /// As there.
     pub fn frame_parts(&self, texture: &wgpu::Texture) -> Result<Embeddings> {
         pollster::block_on(self.0.frame_parts(texture))
+    }
+
+    /// [`clip::Clip::value_of_pixels`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn value_of_pixels(&self, name: &str, pixels: &[f32]) -> Result<Vec<f32>> {
+        pollster::block_on(self.0.value_of_pixels(name, pixels))
+    }
+
+    /// [`clip::Clip::fingerprint`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn fingerprint(&self) -> Result<String> {
+        pollster::block_on(self.0.fingerprint())
+    }
+
+    /// [`clip::Clip::saved_labels`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn saved_labels(&self, name: &str, labels: Vec<String>, templates: Vec<String>, rows: Embeddings) -> Result<SavedLabels> {
+        pollster::block_on(self.0.saved_labels(name, labels, templates, rows))
+    }
+
+    /// [`clip::Clip::classifier_saved`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn classifier_saved(&self, saved: SavedLabels) -> Result<Classifier> {
+        pollster::block_on(self.0.classifier_saved(saved)).map(Classifier)
     }
 
     /// [`clip::Clip::encode_frame`]

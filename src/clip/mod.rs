@@ -25,4 +25,4 @@ pub use saved::SavedLabels;
 pub use text::text;
 pub use tower::{Runner, Tower};
 pub use vision::{Ends, vision};
-pub use zero_shot::{Classifier, PromptCache, Score};
+pub use zero_shot::{Classifier, PromptCache, Score, no_repeats};

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::config::{Config, Text, TextPool};
 use super::files::ModelFiles;
 use super::frame::Frames;
-use super::tower::{Filled, Runner, Tower, compile_ahead};
+use super::tower::{Compiling, Runner, Tower, compile_ahead};
 use super::vision::Ends;
 use super::{text, vision};
 use crate::device::{Device, Executor};
@@ -169,17 +169,17 @@ impl Clip {
         Ok(())
     }
 
-    async fn load_weights(&self, tower: Option<((Graph, Ends), usize)>, progress: &mut Progress) -> Result<Option<Filled>> {
+    async fn load_weights(&self, tower: Option<((Graph, Ends), usize)>, progress: &mut Progress) -> Result<Option<Compiling>> {
         let Some(((graph, ends), tokens)) = tower else { return Ok(None) };
         let graph = Arc::new(graph);
         let weights = load::load(&self.executor, &self.checkpoint, &self.config, &graph, self.options.stored, progress).await?;
         let capacity = Size { batch: self.options.batch, tokens };
         let compiled = compile_ahead(&self.executor, &graph, &weights, capacity);
-        Ok(Some(Filled { graph, ends, weights, capacity, compiled }))
+        Ok(Some(Compiling { graph, ends, weights, capacity, compiled }))
     }
 
-    async fn tower(&self, filled: Option<Filled>) -> Result<Option<Tower>> {
-        let Some(Filled { graph, ends, weights, capacity, compiled }) = filled else { return Ok(None) };
+    async fn tower(&self, filled: Option<Compiling>) -> Result<Option<Tower>> {
+        let Some(Compiling { graph, ends, weights, capacity, compiled }) = filled else { return Ok(None) };
         compiled.wait();
         let output = if self.options.normalize { ends.embedding } else { ends.projected };
         let kept: Vec<Value> = self.keep.iter().filter_map(|name| graph.find(name)).chain([output]).collect();

@@ -7,7 +7,7 @@ use super::config::{Config, Projection, VisionPool};
 use super::model::{Clip, Embeddings};
 use super::tower::{Runner, Tower};
 use super::vision::{Ends, vision};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Data, Graph, Size, Value};
 use crate::input::Image;
 use crate::ops::{Act, AttentionParts, LayerNormParts};
@@ -19,7 +19,7 @@ use crate::ops::{Act, AttentionParts, LayerNormParts};
 /// patches.
 ///
 /// # Errors
-/// [`Error::Argument`](crate::Error::Argument) where the model has no image tower.
+/// [`Error::Argument`] where the model has no image tower, or one that attends nowhere.
 pub fn parts(c: &Config) -> Result<(Graph, Ends, Value)> {
     let (mut graph, ends) = vision(c)?;
     let v = c.vision()?;
@@ -29,16 +29,14 @@ pub fn parts(c: &Config) -> Result<(Graph, Ends, Value)> {
     let mut b = Builder { graph: &mut graph, tower: "parts" };
     let mut x = match v.pool {
         VisionPool::Class => {
-            let mut sum = known(b.graph, "patch_embed")?; // in a tower that attends nowhere: [batch, tokens, width]
-            let mut given = None;
+            let mut sum = None;
             for (i, block) in t.blocks.iter().enumerate().filter(|(_, block)| block.heads > 0) {
                 let (qkv, op) = (known(b.graph, &format!("block.{i}.qkv"))?, AttentionParts { heads: block.heads, head: t.head });
                 let h = b.graph.push(format!("parts.block.{i}.attn"), op, &[qkv, qkv])?; // [batch, tokens, heads·head]
                 let out = w.at("transformer.resblocks").at(i).at("attn.out_proj.weight");
-                sum = b.linear(&format!("block.{i}.attn_out"), h, (out, None), t.width, Act::None, given)?; // [batch, tokens, width]
-                given = Some(sum);
+                sum = Some(b.linear(&format!("block.{i}.attn_out"), h, (out, None), t.width, Act::None, sum)?); // [batch, tokens, width]
             }
-            sum
+            sum.ok_or_else(|| Error::Argument("no block of the image tower attends: patches give nothing".into()))?
         }
         VisionPool::Mean if v.norm_first => known(b.graph, "ln_post")?, // [batch, tokens, width]
         VisionPool::Mean => known(b.graph, &format!("block.{}.out", t.blocks.len() - 1))?, // [batch, tokens, width]
@@ -101,7 +99,7 @@ impl Clip {
     /// Patches on a side of what the model sees.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) where the model has no image tower.
+    /// [`Error::Argument`] where the model has no image tower.
     pub fn patch_grid(&self) -> Result<usize> {
         self.config.vision().map(|v| v.size / v.patch)
     }

@@ -97,19 +97,12 @@ impl Clip {
         Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
     }
 
-    /// The labels' rows, to be written to a file; `name` is what the model is called.
+    /// Labels and their [`Clip::label_rows`], to be written to a file; `name` is what the model is called.
     ///
     /// # Errors
-    /// As [`Clip::label_rows`] and [`Clip::fingerprint`].
-    pub async fn save_labels<L: AsRef<str>, T: AsRef<str>>(&self, name: &str, labels: &[L], templates: &[T]) -> Result<SavedLabels> {
-        let rows = self.label_rows(&mut Default::default(), labels, templates).await?;
-        Ok(SavedLabels {
-            labels: labels.iter().map(|l| l.as_ref().trim().to_string()).collect(),
-            templates: templates.iter().map(|t| t.as_ref().to_string()).collect(),
-            rows,
-            model: name.into(),
-            fingerprint: self.fingerprint().await?,
-        })
+    /// As [`Clip::fingerprint`].
+    pub async fn saved_labels(&self, name: &str, labels: Vec<String>, templates: Vec<String>, rows: Embeddings) -> Result<SavedLabels> {
+        Ok(SavedLabels { labels, templates, rows, model: name.into(), fingerprint: self.fingerprint().await? })
     }
 
     /// A classifier over labels that this model has saved.

@@ -129,7 +129,7 @@ impl Runner {
 }
 
 /// A tower whose weights are where they run, and whose kernels may still be compiling.
-pub(super) struct Filled {
+pub(super) struct Compiling {
     pub graph: Arc<Graph>,
     pub ends: Ends,
     pub weights: Weights,

@@ -58,10 +58,7 @@ impl Clip {
         labels: &[L],
         templates: &[T],
     ) -> Result<Classifier> {
-        let mut seen = HashSet::new();
-        if let Some(label) = labels.iter().map(|l| l.as_ref().trim()).find(|label| !seen.insert(*label)) {
-            return Err(Error::Argument(format!("label `{label}` is given twice")));
-        }
+        no_repeats(labels)?;
         let texts = self.label_rows(cache, labels, templates).await?;
         self.classifier_of(labels, texts).await
     }
@@ -131,6 +128,18 @@ impl PromptCache {
         self.known.extend(made);
         let data = prompts.iter().flat_map(|p| &self.known[p]).copied().collect();
         Ok(Embeddings { rows: prompts.len(), width: clip.config.embed, data })
+    }
+}
+
+/// An error for a label that is there twice.
+///
+/// # Errors
+/// [`Error::Argument`]
+pub fn no_repeats<L: AsRef<str>>(labels: &[L]) -> Result<()> {
+    let mut seen = HashSet::new();
+    match labels.iter().map(|l| l.as_ref().trim()).find(|label| !seen.insert(*label)) {
+        Some(label) => Err(Error::Argument(format!("label `{label}` is given twice"))),
+        None => Ok(()),
     }
 }
 

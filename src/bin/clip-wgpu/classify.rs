@@ -9,7 +9,7 @@ use crate::Outcome;
 use crate::context::Globals;
 use crate::inputs;
 use crate::labels::Labels;
-use crate::output::{Document, Failed, complain, failed_json, say};
+use crate::output::{Document, Failed, failed_json, say};
 
 /// Score pictures against labels
 #[derive(Args)]
@@ -74,9 +74,7 @@ impl Classify {
             let scores = pollster::block_on(classifier.classify_pixels(&clip, &batch.pixels, score))?;
             for (name, row) in batch.names.iter().zip(scores.chunks(classifier.labels.len())) {
                 if row.iter().any(|v| !v.is_finite()) {
-                    let error = "its embedding is not finite: a value too large for the arithmetic".to_string();
-                    complain(&format!("{name}: {error}"));
-                    found.failed.push(Failed { input: name.clone(), error });
+                    found.failed.push(Failed::not_finite(name));
                     continue;
                 }
                 let labels = self.shown(&classifier, row);

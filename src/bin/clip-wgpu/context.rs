@@ -111,12 +111,18 @@ impl Globals {
 
     /// As [`Globals::load`], with these options.
     pub fn load_with(&self, options: Options) -> Result<Clip> {
+        let files = self.opened()?;
+        self.load_on(&self.executor()?, files, options, &[])
+    }
+
+    /// The model's files; says what not to expect of pico.
+    pub fn opened(&self) -> Result<ModelFiles> {
         let name = self.model()?;
         let files = self.find(&name)?;
         if name == PICO {
             self.warn("pico knows emoji and drawings of shapes, not photographs; -m NAME takes a real model (clip-wgpu model list)");
         }
-        self.load_on(&self.executor()?, files, options, &[])
+        Ok(files)
     }
 
     /// Loads a model on a device that is open, with a progress bar; the values named in `keep` can be read.

@@ -8,7 +8,7 @@ use crate::Outcome;
 use crate::context::Globals;
 use crate::files::{EmbeddingFile, FileFormat, row_json};
 use crate::inputs;
-use crate::output::{Document, Failed, complain, failed_json, file_name, say};
+use crate::output::{Document, Failed, failed_json, file_name, say};
 use crate::texts::{self, Texts};
 
 /// Turn pictures or texts into embeddings
@@ -78,14 +78,13 @@ impl EmbedImage {
     fn run(self, g: &Globals) -> Result<Outcome> {
         self.to.check()?;
         let found = inputs::pictures(g, &self.paths)?;
-        let executor = g.executor()?;
-        let files = g.find(&g.model()?)?;
+        let files = g.opened()?;
         let value = match (self.layer, self.pooled) {
             (Some(layer), _) => Some(files.config.hidden_state(layer)?),
             (None, true) => Some(files.config.pooled()?),
             _ => None,
         };
-        let clip = g.load_on(&executor, files, self.to.options(g), value.as_deref().as_slice())?;
+        let clip = g.load_on(&g.executor()?, files, self.to.options(g), value.as_deref().as_slice())?;
         let shape = match &value {
             Some(name) => clip.value_shape(name)?,
             None if self.parts => vec![clip.patch_grid()?.pow(2), clip.config.embed],
@@ -167,9 +166,7 @@ impl<'a> Rows<'a> {
     fn push(&mut self, names: &[String], values: &[f32]) -> Result<()> {
         for (name, row) in names.iter().zip(values.chunks(self.shape.iter().product())) {
             if row.iter().any(|v| !v.is_finite()) {
-                let error = "its embedding is not finite: a value too large for the arithmetic".to_string();
-                complain(&format!("{name}: {error}"));
-                self.failed.push(Failed { input: name.clone(), error });
+                self.failed.push(Failed::not_finite(name));
                 continue;
             }
             self.rows += 1;

@@ -9,7 +9,7 @@ use crate::Outcome;
 use crate::context::Globals;
 use crate::inputs;
 use crate::labels::{Given, Labels};
-use crate::output::{Failed, complain, failed_json, file_name, say, say_json};
+use crate::output::{Failed, failed_json, file_name, say, say_json};
 use crate::texts::lines;
 
 /// Measure zero-shot accuracy on pictures whose class is known
@@ -49,7 +49,10 @@ impl Data {
     fn read(g: &Globals, path: &Path) -> Result<Self> {
         let data = if path.is_dir() { Self::of_folder(g, path)? } else { Self::of_csv(path)? };
         match data.pictures.is_empty() {
-            true => Err(Error::Argument(format!("{}: expected a folder for each class with pictures in it, found none", file_name(path)))),
+            true => Err(Error::Argument(format!(
+                "{}: expected pictures with their classes (a folder for each class, or lines of path,class), found none",
+                file_name(path)
+            ))),
             false => Ok(data),
         }
     }
@@ -60,7 +63,13 @@ impl Data {
         folders.sort();
         let mut data = Self::default();
         for folder in folders.iter().filter(|f| !file_name(Path::new(f.file_name().unwrap_or_default())).starts_with('.')) {
-            let found = inputs::pictures(g, std::slice::from_ref(folder))?;
+            let found = match inputs::pictures(g, std::slice::from_ref(folder)) {
+                Err(Error::Argument(_)) => {
+                    g.warn(&format!("{}: left out: no pictures", file_name(folder)));
+                    continue;
+                }
+                found => found?,
+            };
             data.class.extend(vec![data.classes.len(); found.pictures.len()]);
             data.pictures.extend(found.pictures);
             data.failed.extend(found.failed);
@@ -176,11 +185,7 @@ impl Eval {
                 }
                 match rows.next() {
                     Some(row) if row.iter().all(|v| v.is_finite()) => counts.add(class, label_of[class], row),
-                    _ => {
-                        let error = "its embedding is not finite: a value too large for the arithmetic".to_string();
-                        complain(&format!("{name}: {error}"));
-                        data.failed.push(Failed { input: name, error });
-                    }
+                    _ => data.failed.push(Failed::not_finite(&name)),
                 }
             }
             data.failed.extend(batch.failed);

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use clip_wgpu::clip::{Classifier, SavedLabels, sets};
-use clip_wgpu::{Clip, Error, Result};
+use clip_wgpu::clip::{Classifier, PromptCache, SavedLabels, no_repeats, sets};
+use clip_wgpu::{Clip, Embeddings, Error, Result};
 
 use crate::context::Globals;
 use crate::files::write_whole;
@@ -55,6 +55,7 @@ impl Labels {
             return Ok(Given::Saved(saved, name));
         }
         let mut labels = texts::labels(g, &self.labels, self.labels_file.as_deref())?;
+        no_repeats(&labels)?; // ImageNet's have two
         labels.extend(self.set.as_deref().and_then(sets::labels).into_iter().flatten().map(String::from));
         if labels.is_empty() {
             labels = otherwise();
@@ -70,7 +71,7 @@ impl Labels {
     /// A classifier over them; `None` where one was refused, which is said.
     ///
     /// # Errors
-    /// As [`Clip::classifier`] and [`Clip::classifier_saved`]; [`Error::Io`].
+    /// As [`Clip::label_rows`] and [`Clip::classifier_saved`]; [`Error::Io`].
     pub fn classifier(&self, g: &Globals, clip: &Clip, given: Given) -> Result<Option<Classifier>> {
         let labels = match given {
             Given::Saved(saved, name) => {
@@ -85,13 +86,30 @@ impl Labels {
         }
         let known = |t: &String| sets::templates(t).map_or_else(|| vec![t.clone()], |set| set.into_iter().map(String::from).collect());
         let templates: Vec<String> = self.templates.iter().flat_map(known).collect();
-        if self.set.is_none() && self.save_classifier.is_none() {
-            return pollster::block_on(clip.classifier(&labels, &templates)).map(Some);
-        }
-        let saved = pollster::block_on(clip.save_labels(&g.model()?, &labels, &templates))?;
-        if let Some(path) = &self.save_classifier {
+        let rows = encoded(g, clip, &labels, &templates)?;
+        pollster::block_on(async {
+            let Some(path) = &self.save_classifier else { return clip.classifier_of(&labels, rows).await };
+            let saved = clip.saved_labels(&g.model()?, labels, templates, rows).await?;
             write_whole(path, &saved.to_bytes()?)?;
-        }
-        pollster::block_on(clip.classifier_of(&saved.labels, saved.rows)).map(Some)
+            clip.classifier_of(&saved.labels, saved.rows).await
+        })
+        .map(Some)
     }
+}
+
+/// Prompts between two looks at the progress.
+const TOGETHER: usize = 256;
+
+/// The rows of the labels: 80 prompts for 1,000 of them take a while.
+fn encoded(g: &Globals, clip: &Clip, labels: &[String], templates: &[String]) -> Result<Embeddings> {
+    let bar = g.bar(labels.len() as u64, "labels   {bar:30} {pos}/{len} {per_sec} {eta}");
+    let mut all = Embeddings { rows: 0, width: clip.config.embed, data: Vec::new() };
+    for part in labels.chunks((TOGETHER / templates.len().max(1)).max(1)) {
+        let rows = pollster::block_on(clip.label_rows(&mut PromptCache::default(), part, templates))?;
+        all.rows += rows.rows;
+        all.data.extend(rows.data);
+        bar.inc(part.len() as u64);
+    }
+    bar.finish_and_clear();
+    Ok(all)
 }

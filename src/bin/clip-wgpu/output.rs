@@ -37,6 +37,15 @@ pub struct Failed {
     pub error: String,
 }
 
+impl Failed {
+    /// An input whose numbers are none, which is said.
+    pub fn not_finite(input: &str) -> Self {
+        let error = "its embedding is not finite: a value too large for the arithmetic".to_string();
+        complain(&format!("{input}: {error}"));
+        Self { input: input.into(), error }
+    }
+}
+
 /// The inputs that failed, for `--json`.
 pub fn failed_json(failed: &[Failed]) -> Value {
     failed.iter().map(|f| json!({"input": f.input, "error": f.error})).collect()
