@@ -1,17 +1,17 @@
-//! The host's processor: the same graphs with products by a library and the rest on all cores. What `auto` falls back to, and
+//! The host's processor: the same graphs on all cores. What `auto` falls back to, and
 //! a second opinion on the GPU's numbers.
 
 mod ops;
+mod product;
 mod session;
 mod weight;
 
 pub use ops::{HostOp, host_op};
+pub use product::{Epilogue, Panels, View, product};
 pub use session::HostSession;
 pub use weight::{HostWeight, HostWeights};
 
 use rayon::prelude::*;
-use rten_gemm::{BiasVector, GemmExecutor, GemmInputA, GemmInputB, GemmOptions};
-use rten_tensor::{Matrix, NdTensorView};
 
 /// An input of an op on the host: rows without padding.
 #[derive(Clone, Copy)]
@@ -44,32 +44,6 @@ impl<'a> Operand<'a> {
             _ => unreachable!("the graph checked this operand's type"),
         }
     }
-}
-
-/// `[rows, cols]` of `data` with these strides.
-pub fn matrix(data: &[f32], shape: [usize; 2], strides: [usize; 2]) -> Matrix<'_> {
-    NdTensorView::from_data_with_strides(shape, data, strides).expect("the view lies inside its data")
-}
-
-/// How a product ends: y = alpha · x · w + beta · y + bias, the bias one per column.
-#[derive(Clone, Copy)]
-pub struct Epilogue<'a> {
-    pub alpha: f32,
-    pub beta: f32,
-    pub bias: Option<&'a [f32]>,
-}
-
-impl Default for Epilogue<'_> {
-    fn default() -> Self {
-        Self { alpha: 1.0, beta: 0.0, bias: None }
-    }
-}
-
-/// One product into `y` `[rows, n]`.
-pub fn product(x: Matrix<'_>, w: GemmInputB<'_, f32>, epilogue: Epilogue<'_>, y: &mut [f32]) {
-    let options =
-        GemmOptions { alpha: epilogue.alpha, beta: epilogue.beta, bias: epilogue.bias.map(BiasVector::Row), ..Default::default() };
-    GemmExecutor::<f32>::new().gemm(y, GemmInputA::Unpacked(x), w, options).expect("the graph checked the operands' shapes");
 }
 
 /// `f` on each row of `y` with its number, on all cores.

@@ -83,13 +83,29 @@ impl HostSession {
     }
 
     /// Runs all nodes; `done` is told of each.
-    fn run(&self, inputs: &[(Value, Data<'_>)], size: Size, mut done: impl FnMut(usize, &Graph)) -> Result<Slots> {
+    fn run<'a>(&self, inputs: &[(Value, Data<'a>)], size: Size, done: impl FnMut(usize, &Graph) + Send) -> Result<Slots> {
         check_run(&self.graph, inputs, size, self.capacity)?;
-        if let Some((v, _)) = inputs.iter().find(|(_, data)| matches!(data, Data::Buffer(_) | Data::Texture(_))) {
-            return Err(Error::Argument(format!("input `{}` is on a device, but the host runs", self.graph.desc(*v).name)));
-        }
+        let operand = |data: Data<'a>, value| match data {
+            Data::F32(data) => Ok((value, Operand::F32(data))),
+            Data::U32(data) => Ok((value, Operand::U32(data))),
+            Data::Buffer(_) | Data::Texture(_) => {
+                Err(Error::Argument(format!("input `{}` is on a device, but the host runs", self.graph.desc(value).name)))
+            }
+        };
+        let inputs = inputs.iter().map(|(value, data)| operand(*data, *value)).collect::<Result<Vec<_>>>()?;
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut slots = free.unwrap_or_else(|| vec![Vec::new(); self.plan.slot_bytes.len()]);
+        let slots = free.unwrap_or_else(|| vec![Vec::new(); self.plan.slot_bytes.len()]);
+        // On a thread of the pool: from elsewhere each op would have to wake it and to be woken.
+        rayon::scope(|_| self.run_nodes(&inputs, size, slots, done))
+    }
+
+    fn run_nodes(
+        &self,
+        inputs: &[(Value, Operand<'_>)],
+        size: Size,
+        mut slots: Slots,
+        mut done: impl FnMut(usize, &Graph),
+    ) -> Result<Slots> {
         for (at, node) in self.graph.nodes.iter().enumerate() {
             // An output never shares a slot with its node's inputs, so it can be taken out while they are read.
             let output = node.outputs[0];
@@ -115,15 +131,11 @@ impl HostSession {
         &slots[self.slot(value)][..desc.rows(size) * desc.width]
     }
 
-    fn operand<'a>(&'a self, value: Value, inputs: &[(Value, Data<'a>)], slots: &'a [Vec<f32>], size: Size) -> Operand<'a> {
+    fn operand<'a>(&'a self, value: Value, inputs: &[(Value, Operand<'a>)], slots: &'a [Vec<f32>], size: Size) -> Operand<'a> {
         match self.graph.origins[value.0] {
             Origin::Weight => Operand::Weight(&self.weights[&value]),
             Origin::Node => Operand::F32(self.rows_of(value, slots, size)),
-            Origin::Input => match inputs.iter().find(|(v, _)| *v == value) {
-                Some((_, Data::F32(data))) => Operand::F32(data),
-                Some((_, Data::U32(data))) => Operand::U32(data),
-                _ => unreachable!("every input was checked"),
-            },
+            Origin::Input => inputs.iter().find(|(v, _)| *v == value).expect("every input was checked").1,
         }
     }
 }

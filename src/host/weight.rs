@@ -1,9 +1,8 @@
 use std::collections::HashMap;
 
 use half::{bf16, f16};
-use rten_gemm::{GemmExecutor, GemmInputB, PackedBMatrix};
 
-use super::matrix;
+use super::{Panels, View};
 use crate::gpu::Format;
 use crate::graph::Value;
 
@@ -12,7 +11,7 @@ pub enum HostWeight {
     /// Rows of f32.
     Plain(Vec<f32>),
     /// Packed once, in the order that the product reads it.
-    Packed(PackedBMatrix<f32>),
+    Packed(Panels),
     /// Rows that are looked up one by one, in the format that they are kept in.
     Table { format: Format, bytes: Vec<u8>, row_bytes: usize },
 }
@@ -23,8 +22,7 @@ pub type HostWeights = HashMap<Value, HostWeight>;
 impl HostWeight {
     /// A matrix `[n, k]` to multiply with.
     pub fn packed(rows: &[f32], k: usize) -> Self {
-        let n = rows.len() / k;
-        HostWeight::Packed(GemmExecutor::<f32>::new().prepack_b(matrix(rows, [k, n], [1, k])))
+        HostWeight::Packed(Panels::pack(View::rows(rows, k).transposed()))
     }
 
     /// Rows to look up.
@@ -33,9 +31,9 @@ impl HostWeight {
     }
 
     /// As the right side of a product.
-    pub fn right_side(&self) -> GemmInputB<'_, f32> {
+    pub fn panels(&self) -> &Panels {
         match self {
-            HostWeight::Packed(packed) => GemmInputB::Packed(packed),
+            HostWeight::Packed(panels) => panels,
             _ => unreachable!("a product's weight is packed"),
         }
     }
@@ -55,7 +53,7 @@ impl HostWeight {
     pub fn bytes(&self) -> u64 {
         match self {
             HostWeight::Plain(rows) => 4 * rows.len() as u64,
-            HostWeight::Packed(packed) => 4 * (packed.rows() * packed.cols()) as u64,
+            HostWeight::Packed(panels) => panels.bytes(),
             HostWeight::Table { bytes, .. } => bytes.len() as u64,
         }
     }

@@ -1,11 +1,10 @@
 use rayon::prelude::*;
-use rten_gemm::GemmInputB;
 use rten_simd::SimdOp;
 use rten_vecmath::Softmax;
 
 use super::HostOp;
 use crate::graph::Call;
-use crate::host::{self, Epilogue, Operand};
+use crate::host::{self, Epilogue, Operand, Panels, View};
 use crate::ops::{Attention, queries};
 
 /// Rows of one item, one after another.
@@ -19,17 +18,17 @@ struct ItemRows<'a> {
 fn head_of(op: &Attention, (q, kv): (ItemRows, ItemRows), at: usize, keys: usize, scores: &mut Vec<f32>, out: &mut [f32]) {
     let (head, width, tokens) = (op.head, op.width(), out.len() / op.head);
     scores.resize(tokens * keys, 0.0);
-    let q = host::matrix(&q.data[at..], [tokens, head], [q.width, 1]);
-    let k = host::matrix(&kv.data[kv.width - 2 * width + at..], [head, keys], [1, kv.width]);
-    let v = host::matrix(&kv.data[kv.width - width + at..], [keys, head], [kv.width, 1]);
+    let q = View { data: &q.data[at..], shape: [tokens, head], strides: [q.width, 1] };
+    let rows = |at: usize| View { data: &kv.data[at..], shape: [keys, head], strides: [kv.width, 1] };
+    let (k, v) = (rows(kv.width - 2 * width + at), rows(kv.width - width + at));
     let alpha = 1.0 / (head as f32).sqrt();
-    host::product(q, GemmInputB::Unpacked(k), Epilogue { alpha, ..Default::default() }, scores);
+    host::product(q, &Panels::pack(k.transposed()), Epilogue { alpha, ..Default::default() }, scores);
     for (t, row) in scores.chunks_mut(keys).enumerate() {
         let (seen, hidden) = row.split_at_mut(if op.causal { keys.min(t + 1) } else { keys });
         softmax(seen);
         hidden.fill(0.0);
     }
-    host::product(host::matrix(scores, [tokens, keys], [keys, 1]), GemmInputB::Unpacked(v), Epilogue::default(), out);
+    host::product(View::rows(scores, keys), &Panels::pack(v), Epilogue::default(), out);
 }
 
 /// In place. What is no number stays none: the library's maximum passes over it.

@@ -1,0 +1,363 @@
+//! The product behind every matrix op of the host: tiles of rows and columns that stay in registers, as in `product_tile.wgsl`.
+//! Written once over `rten-simd` and compiled for AVX-512, AVX2, NEON and wasm's SIMD. `rten-gemm`, `gemm` and `gemmkit` were
+//! measured beside it: at one picture a weight is read from memory once and used for 50 rows, so that what counts is that the
+//! next panel is fetched while this one is multiplied, which none of them does.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use rayon::prelude::*;
+use rten_simd::ops::{BitOps, NumOps};
+use rten_simd::{Isa, Simd, SimdOp, SimdUnaryOp};
+use rten_vecmath::{ApproxGelu, Gelu, Swish};
+
+use crate::ops::Act;
+
+/// Vectors beside each other in a tile.
+const VECTORS: usize = 2;
+/// Steps along k that a tile takes in one go: its panel of the weight, 64 KiB at most, stays in a second-level cache.
+const STEPS: usize = 512;
+/// Blocks of rows that a thread takes in one go, at least and at most: enough to use a panel often, few enough that their left
+/// sides stay in that cache too.
+const BLOCKS: Range<usize> = 4..13;
+/// f32 in a cache line.
+const LINE: usize = 16;
+/// Multiply-adds worth handing to another thread.
+const TASK: usize = 1 << 20;
+
+/// Lanes of the widest vector that this processor has.
+struct Lanes;
+
+impl SimdOp for Lanes {
+    type Output = usize;
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, isa: I) -> usize {
+        isa.f32().len()
+    }
+}
+
+/// Rows of a tile: what fits the registers beside a row of the panel and a factor.
+fn tile_rows(lanes: usize) -> usize {
+    match lanes {
+        16 => 14,
+        _ if cfg!(target_arch = "aarch64") => 12,
+        _ => 6,
+    }
+}
+
+/// `total` in the fewest parts of at most `most`, as equal as can be.
+fn evenly(total: usize, most: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    parts_of(total, total.div_ceil(most))
+}
+
+fn parts_of(total: usize, parts: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    (0..parts).map(move |i| i * total / parts..(i + 1) * total / parts)
+}
+
+/// A matrix somewhere in `data`: element `[i, j]` lies at i · `strides[0]` + j · `strides[1]`.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    pub data: &'a [f32],
+    pub shape: [usize; 2],
+    pub strides: [usize; 2],
+}
+
+impl<'a> View<'a> {
+    /// `data` as rows of `width`.
+    pub fn rows(data: &'a [f32], width: usize) -> Self {
+        Self { data, shape: [data.len() / width, width], strides: [width, 1] }
+    }
+
+    pub fn transposed(self) -> Self {
+        let ([rows, columns], [down, right]) = (self.shape, self.strides);
+        Self { shape: [columns, rows], strides: [right, down], ..self }
+    }
+}
+
+/// The right side `[k, n]` of products, in the order in which they read it: parts of k, panels of columns, k, columns.
+pub struct Panels {
+    k: usize,
+    n: usize,
+    /// Columns of a panel; the last one is filled up with zeros.
+    width: usize,
+    data: Vec<f32>,
+}
+
+impl Panels {
+    pub fn pack(w: View<'_>) -> Self {
+        let ([k, n], width) = (w.shape, VECTORS * Lanes.dispatch());
+        let across = n.next_multiple_of(width);
+        let mut data = vec![0.0; k * across];
+        let mut rest = &mut data[..];
+        for steps in evenly(k, STEPS) {
+            let (part, after) = rest.split_at_mut(steps.len() * across);
+            rest = after;
+            let pack = |(panel, y): (usize, &mut [f32])| {
+                let columns = panel * width..n.min((panel + 1) * width);
+                let at = |step: usize, column: usize| &w.data[step * w.strides[0] + column * w.strides[1]..];
+                match w.strides {
+                    [_, 1] => steps.clone().zip(y.chunks_exact_mut(width)).for_each(|(step, y)| {
+                        y[..columns.len()].copy_from_slice(&at(step, columns.start)[..columns.len()]);
+                    }),
+                    [apart, _] => columns.enumerate().for_each(|(i, column)| {
+                        let column = at(steps.start, column).iter().step_by(apart);
+                        y[i..].iter_mut().step_by(width).zip(column).for_each(|(y, w)| *y = *w);
+                    }),
+                }
+            };
+            let panels = steps.len() * width;
+            match part.len() < TASK {
+                true => part.chunks_exact_mut(panels).enumerate().for_each(pack),
+                false => part.par_chunks_exact_mut(panels).enumerate().for_each(pack),
+            }
+        }
+        Self { k, n, width, data }
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> u64 {
+        4 * self.data.len() as u64
+    }
+
+    /// A panel's part: `[steps, width]`.
+    fn part(&self, panel: usize, steps: &Range<usize>) -> &[f32] {
+        let across = self.n.next_multiple_of(self.width);
+        &self.data[steps.start * across + panel * steps.len() * self.width..][..steps.len() * self.width]
+    }
+}
+
+/// How a product ends: y = act(alpha · x · w + bias) + residual.
+#[derive(Clone, Copy)]
+pub struct Epilogue<'a> {
+    pub alpha: f32,
+    /// `[n]`.
+    pub bias: Option<&'a [f32]>,
+    pub act: Act,
+    /// Rows like those of y.
+    pub residual: Option<&'a [f32]>,
+}
+
+impl Default for Epilogue<'_> {
+    fn default() -> Self {
+        Self { alpha: 1.0, bias: None, act: Act::None, residual: None }
+    }
+}
+
+thread_local! {
+    /// A left side's memory, taken while a product uses it.
+    static LEFT: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// `x` `[rows, k]`, whose rows lie in one piece, times `w` into `y` `[rows, n]`. Each element is summed in the same order in
+/// whatever rows, and on however many threads.
+pub fn product(x: View<'_>, w: &Panels, end: Epilogue<'_>, y: &mut [f32]) {
+    let [rows, k] = x.shape;
+    assert!(k == w.k && y.len() == rows * w.n && x.strides[1] == 1, "the graph checked the operands' shapes");
+    if y.is_empty() {
+        return;
+    }
+    let most = tile_rows(w.width / VECTORS);
+    let mut left = LEFT.take();
+    left.resize(left.len().max(rows * k), 0.0);
+    let few = rows * k * w.n < TASK;
+    let (panels, threads) = (w.n.div_ceil(w.width), rayon::current_num_threads());
+    let chunks = rows.div_ceil(most * BLOCKS.end).next_multiple_of(threads).min(rows / (most * BLOCKS.start)).max(1);
+    let chunks = if few { 1 } else { chunks };
+    let groups = if few { 1 } else { (4 * threads).div_ceil(chunks).min(rows * k * w.n / TASK) };
+    let group = panels.div_ceil(groups); // panels of a task
+    let chunks = parts_of(rows, chunks);
+    pack_left(x, chunks.clone(), most, few, &mut left);
+    let parts = tasks_of(chunks, w.n, group * w.width, y);
+    let run = |(rows, group_at, mut y): (Range<usize>, usize, Vec<&mut [f32]>)| {
+        let x = &left[rows.start * k..rows.end * k];
+        let panels = group_at * group..panels.min((group_at + 1) * group);
+        Task { x, first_row: rows.start, w, panels, end, most, y: &mut y }.dispatch();
+    };
+    match few {
+        true => parts.into_iter().for_each(run),
+        false => parts.into_par_iter().with_max_len(1).for_each(run),
+    }
+    LEFT.set(left);
+}
+
+/// Rows that a task makes, which of the groups of columns, and that part of each row.
+type Part<'y> = (Range<usize>, usize, Vec<&'y mut [f32]>);
+
+fn tasks_of(chunks: impl Iterator<Item = Range<usize>>, n: usize, columns: usize, y: &mut [f32]) -> Vec<Part<'_>> {
+    let mut of_y = y.chunks_exact_mut(n);
+    let mut parts = Vec::new();
+    for rows in chunks {
+        let first = parts.len();
+        parts.extend((0..n.div_ceil(columns)).map(|group| (rows.clone(), group, Vec::with_capacity(rows.len()))));
+        for y in of_y.by_ref().take(rows.len()) {
+            parts[first..].iter_mut().zip(y.chunks_mut(columns)).for_each(|((.., rows), y)| rows.push(y));
+        }
+    }
+    parts
+}
+
+/// The left side in the order in which tiles read it: chunks of rows, parts of k, blocks of rows, k, rows.
+fn pack_left(x: View<'_>, chunks: impl Iterator<Item = Range<usize>>, most: usize, few: bool, left: &mut [f32]) {
+    let mut rest = left;
+    let mut pieces = Vec::new();
+    for chunk in chunks {
+        for steps in evenly(x.shape[1], STEPS) {
+            for block in evenly(chunk.len(), most) {
+                let (piece, after) = rest.split_at_mut(block.len() * steps.len());
+                rest = after;
+                pieces.push((chunk.start + block.start, block.len(), steps.clone(), piece));
+            }
+        }
+    }
+    let pack = |(first, rows, steps, y): (usize, usize, Range<usize>, &mut [f32])| {
+        for row in 0..rows {
+            let x = &x.data[(first + row) * x.strides[0]..][steps.clone()];
+            x.iter().zip(y[row..].iter_mut().step_by(rows)).for_each(|(x, y)| *y = *x);
+        }
+    };
+    match few {
+        true => pieces.into_iter().for_each(pack),
+        false => pieces.into_par_iter().for_each(pack),
+    }
+}
+
+/// A chunk of rows times some panels.
+struct Task<'a, 'y> {
+    x: &'a [f32],
+    first_row: usize,
+    w: &'a Panels,
+    panels: Range<usize>,
+    end: Epilogue<'a>,
+    most: usize,
+    y: &'a mut [&'y mut [f32]],
+}
+
+impl SimdOp for Task<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, isa: I) {
+        let Task { x, first_row, w, panels, end, most, y } = self;
+        let (rows, first_panel) = (y.len(), panels.start);
+        for steps in evenly(w.k, STEPS) {
+            for panel in panels.clone() {
+                let at = (panel - first_panel) * w.width;
+                let b = w.part(panel, &steps);
+                for (i, block) in evenly(rows, most).enumerate() {
+                    let a = &x[steps.start * rows + block.start * steps.len()..][..block.len() * steps.len()];
+                    let y = &mut y[block.clone()];
+                    // The next part of the weight, half of it during the first block and half of it during the second.
+                    let next = b.as_ptr().wrapping_add(b.len() + i % 2 * steps.len() * LINE);
+                    let first = steps.start == 0;
+                    macro_rules! tiles {
+                        ($($rows:literal)*) => {
+                            match block.len() {
+                                $($rows => tile::<I, $rows>(isa, a, b, next, first, at, y),)*
+                                _ => unreachable!("a block has at most 14 rows"),
+                            }
+                        };
+                    }
+                    tiles!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+                    if steps.end == w.k {
+                        let columns = panel * w.width..w.n.min((panel + 1) * w.width);
+                        let bias = end.bias.map(|b| &b[columns.clone()]);
+                        for (row, y) in y.iter_mut().enumerate() {
+                            let residual = end.residual.map(|r| &r[(first_row + block.start + row) * w.n..][columns.clone()]);
+                            finish(isa, Epilogue { bias, residual, ..end }, &mut y[at..][..columns.len()]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// y\[ROWS, width\] = a\[k, ROWS\]ᵀ · b\[k, width\], added to what is there unless it is the `first` part of k.
+#[inline(always)]
+fn tile<I: Isa, const ROWS: usize>(isa: I, a: &[f32], b: &[f32], mut next: *const f32, first: bool, at: usize, y: &mut [&mut [f32]]) {
+    let ops = isa.f32();
+    let lanes = ops.len();
+    let mut sums = [[ops.zero(); VECTORS]; ROWS];
+    for (a, b) in a.as_chunks::<ROWS>().0.iter().zip(b.chunks_exact(VECTORS * lanes)) {
+        ops.prefetch(next);
+        next = next.wrapping_add(LINE);
+        let b: [I::F32; VECTORS] = ops.load_many(b);
+        // Plain counting: what iterators make of it does not stay in registers.
+        for row in 0..ROWS {
+            let a = ops.splat(a[row]);
+            for i in 0..VECTORS {
+                sums[row][i] = ops.mul_add(a, b[i], sums[row][i]);
+            }
+        }
+    }
+    for row in 0..ROWS {
+        for (i, y) in (0..VECTORS).zip(y[row][at..].chunks_mut(lanes)) {
+            let sum = sums[row][i];
+            store(ops, if first { sum } else { ops.add(load(ops, y), sum) }, y);
+        }
+    }
+}
+
+#[inline(always)]
+fn load<S: Simd<Elem = f32>>(ops: impl NumOps<f32, Simd = S>, y: &[f32]) -> S {
+    if y.len() == ops.len() { ops.load(y) } else { ops.load_pad(y).0 }
+}
+
+#[inline(always)]
+fn store<S: Simd<Elem = f32>>(ops: impl NumOps<f32, Simd = S>, v: S, y: &mut [f32]) {
+    if y.len() == ops.len() { ops.store(v, y) } else { y.iter_mut().zip(v.to_array()).for_each(|(y, v)| *y = v) }
+}
+
+/// NaN stays NaN.
+struct Relu;
+
+impl SimdUnaryOp<f32> for Relu {
+    #[inline(always)]
+    fn eval<I: Isa>(&self, isa: I, x: I::F32) -> I::F32 {
+        let ops = isa.f32();
+        ops.select(ops.zero(), x, ops.lt(x, ops.zero()))
+    }
+}
+
+struct Nothing;
+
+impl SimdUnaryOp<f32> for Nothing {
+    #[inline(always)]
+    fn eval<I: Isa>(&self, _: I, x: I::F32) -> I::F32 {
+        x
+    }
+}
+
+/// The epilogue on a part of a row, activations to about 1e-6.
+#[inline(always)]
+fn finish<I: Isa>(isa: I, end: Epilogue<'_>, y: &mut [f32]) {
+    match end.act {
+        Act::None if end.alpha == 1.0 && end.bias.is_none() && end.residual.is_none() => {}
+        Act::None => finish_with(isa, Nothing, end, y),
+        Act::QuickGelu => finish_with(isa, Swish { alpha: 1.702 }, end, y),
+        Act::Gelu => finish_with(isa, Gelu {}, end, y),
+        Act::GeluTanh => finish_with(isa, ApproxGelu {}, end, y),
+        Act::Relu => finish_with(isa, Relu, end, y),
+        Act::Silu => finish_with(isa, Swish { alpha: 1.0 }, end, y),
+    }
+}
+
+#[inline(always)]
+fn finish_with<I: Isa>(isa: I, act: impl SimdUnaryOp<f32>, end: Epilogue<'_>, y: &mut [f32]) {
+    let ops = isa.f32();
+    let alpha = ops.splat(end.alpha);
+    for (i, y) in y.chunks_mut(ops.len()).enumerate() {
+        let at = i * ops.len();
+        let v = act.eval(isa, ops.mul_add(load(ops, y), alpha, load_or_zero(ops, end.bias, at, y.len())));
+        store(ops, ops.add(v, load_or_zero(ops, end.residual, at, y.len())), y);
+    }
+}
+
+#[inline(always)]
+fn load_or_zero<S: Simd<Elem = f32>>(ops: impl NumOps<f32, Simd = S>, of: Option<&[f32]>, at: usize, count: usize) -> S {
+    match of {
+        Some(of) => load(ops, &of[at..][..count]),
+        None => ops.zero(),
+    }
+}
