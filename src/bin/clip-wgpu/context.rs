@@ -11,7 +11,7 @@ use clip_wgpu::weights::load::StoredAs;
 use clip_wgpu::{Clip, Device, Error, Executor, Options, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[command(next_help_heading = "Options for every command")]
 pub struct Globals {
     /// The model: `pico` (in the box; knows emoji and drawings of shapes); a folder or weight file as it comes from Hugging Face, open_clip

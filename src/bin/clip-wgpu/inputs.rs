@@ -156,8 +156,11 @@ impl Budget {
 }
 
 /// Some pictures, preprocessed, and those that could not be.
+#[derive(Default)]
 pub struct Batch {
     pub names: Vec<String>,
+    /// Those that were passed over.
+    pub passed: Vec<String>,
     /// `[names, 3, size, size]`
     pub pixels: Vec<f32>,
     pub failed: Vec<Failed>,
@@ -166,23 +169,38 @@ pub struct Batch {
 }
 
 /// Decodes and preprocesses `paths` a batch at a time, the next while `f` works on one.
-pub fn batches(g: &Globals, clip: &Clip, paths: &[PathBuf], mut f: impl FnMut(Batch) -> Result<()>) -> Result<()> {
+pub fn batches(g: &Globals, clip: &Clip, paths: &[PathBuf], f: impl FnMut(Batch) -> Result<()>) -> Result<()> {
+    batches_unless(g, clip, paths, |_, _| false, f)
+}
+
+/// As [`batches`], but files whose bytes `pass` says yes to are not decoded.
+pub fn batches_unless(
+    g: &Globals,
+    clip: &Clip,
+    paths: &[PathBuf],
+    pass: impl Fn(&Path, &[u8]) -> bool + Sync,
+    mut f: impl FnMut(Batch) -> Result<()>,
+) -> Result<()> {
     let bar = g.bar(paths.len() as u64, "encoding {bar:30} {pos}/{len} {per_sec} {eta}");
     let size = clip.vision()?.runner.capacity().batch;
     let recipe = &clip.preprocess;
     let budget = Budget { free: Mutex::new(MOST_PIXELS), freed: Condvar::new() };
-    let pixels = |path: &PathBuf| -> Result<Vec<f32>> {
+    let pixels = |path: &PathBuf| -> Result<Option<Vec<f32>>> {
         let (bytes, name) = bytes_of(path)?;
+        if pass(path, &bytes) {
+            return Ok(None);
+        }
         let named = |e: Error| Error::Image(format!("{name}: {e}"));
         let (width, height) = Image::dimensions(&bytes).map_err(named)?;
-        budget.with(u64::from(width) * u64::from(height), || Image::decode(&bytes).map(|image| recipe.pixels(&image)).map_err(named))
+        budget.with(u64::from(width) * u64::from(height), || Image::decode(&bytes).map(|image| Some(recipe.pixels(&image))).map_err(named))
     };
     let make = |part: &[PathBuf]| {
-        let made: Vec<(String, Result<Vec<f32>>)> = part.par_iter().map(|path| (file_name(path), pixels(path))).collect();
-        let mut batch = Batch { names: Vec::new(), pixels: Vec::new(), failed: Vec::new(), pictures: part.len() };
+        let made: Vec<(String, Result<Option<Vec<f32>>>)> = part.par_iter().map(|path| (file_name(path), pixels(path))).collect();
+        let mut batch = Batch { pictures: part.len(), ..Batch::default() };
         for (input, pixels) in made {
             match pixels {
-                Ok(pixels) => {
+                Ok(None) => batch.passed.push(input),
+                Ok(Some(pixels)) => {
                     batch.pixels.extend(pixels);
                     batch.names.push(input);
                 }
@@ -193,6 +211,7 @@ pub fn batches(g: &Globals, clip: &Clip, paths: &[PathBuf], mut f: impl FnMut(Ba
     };
     let result = std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::sync_channel(1);
+        let make = &make;
         scope.spawn(move || paths.chunks(size).map(make).try_for_each(|batch| sender.send(batch)));
         for batch in receiver {
             let pictures = batch.pictures as u64;

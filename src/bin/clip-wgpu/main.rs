@@ -8,6 +8,8 @@ mod device;
 mod embed;
 mod eval;
 mod files;
+#[cfg(feature = "index")]
+mod index;
 mod inputs;
 mod labels;
 mod model;
@@ -15,6 +17,10 @@ mod output;
 mod preprocess;
 #[cfg_attr(not(feature = "hub"), path = "no_hub.rs")]
 mod pull;
+#[cfg(feature = "index")]
+mod search;
+#[cfg(feature = "index")]
+mod store;
 mod texts;
 mod tokenize;
 
@@ -48,6 +54,10 @@ enum Command {
     #[command(subcommand)]
     Embed(embed::Embed),
     Eval(eval::Eval),
+    #[cfg(feature = "index")]
+    Index(index::Index),
+    #[cfg(feature = "index")]
+    Search(search::Search),
     Compare(compare::Compare),
     Tokenize(tokenize::Tokenize),
     Preprocess(preprocess::Preprocess),
@@ -84,6 +94,10 @@ fn main() -> ExitCode {
         Command::Classify(c) => c.run(g),
         Command::Embed(c) => c.run(g),
         Command::Eval(c) => c.run(g),
+        #[cfg(feature = "index")]
+        Command::Index(c) => c.run(g),
+        #[cfg(feature = "index")]
+        Command::Search(c) => c.run(g),
         Command::Compare(c) => c.run(g),
         Command::Tokenize(c) => c.run(g),
         Command::Preprocess(c) => c.run(g),

@@ -15,6 +15,12 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
+/// Prints a text and a NUL, for `xargs -0`.
+#[cfg(feature = "index")]
+pub fn say_for_xargs(text: &str) -> Result<()> {
+    print(&format!("{text}\0"))
+}
+
 /// Prints a line.
 pub fn say(line: &str) -> Result<()> {
     print(&format!("{line}\n"))

@@ -1,0 +1,170 @@
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use clap::Args;
+use clip_wgpu::{Clip, Error, Result};
+use serde_json::json;
+
+use crate::Outcome;
+use crate::context::Globals;
+use crate::inputs::{self, Batch};
+use crate::output::{Failed, failed_json, file_name, say, say_json};
+use crate::store::{Hash, Made, Model, Stamp, Store, hash_of};
+
+/// Make or refresh an index of your pictures, to search in
+///
+/// Only what is new or changed is encoded. A file that was moved or copied is known by its content; files that are gone are taken
+/// out. It can be interrupted at any time: what was encoded stays.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  clip-wgpu index ~/Pictures
+  clip-wgpu index -m pico assets/samples --db samples.sqlite
+  clip-wgpu index --failed")]
+pub struct Index {
+    /// Pictures, and folders of them
+    #[arg(value_name = "PATH", required_unless_present = "failed")]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    db: Db,
+    /// Keep files in the index that are no longer there
+    #[arg(long)]
+    keep_missing: bool,
+    /// List the files that could not be read, and why; they are tried again when they change
+    #[arg(long, conflicts_with_all = ["paths", "keep_missing"])]
+    failed: bool,
+}
+
+#[derive(Args)]
+pub struct Db {
+    /// The index's file. Default: index.sqlite among your application data
+    #[arg(long, value_name = "FILE", env = "CLIP_WGPU_INDEX")]
+    db: Option<PathBuf>,
+}
+
+impl Db {
+    pub fn path(&self) -> Result<PathBuf> {
+        self.db.clone().map_or_else(Store::default_path, Ok)
+    }
+}
+
+impl Globals {
+    /// With the index's model where none was named.
+    pub fn for_index(&self, store: &Store) -> Result<Globals> {
+        let model = match &self.model {
+            Some(model) => Some(model.clone()),
+            None => store.model()?.map(|model| model.name),
+        };
+        Ok(Globals { model, ..self.clone() })
+    }
+
+    /// What an index says of a model.
+    pub fn model_of(&self, clip: &Clip) -> Result<Model> {
+        let weights = pollster::block_on(clip.fingerprint())?;
+        let name = self.model()?;
+        // A folder is found again from wherever the next command runs.
+        let name = if Path::new(&name).exists() { file_name(&absolute(Path::new(&name))?) } else { name };
+        Ok(Model { name, fingerprint: format!("{weights} {:?}", clip.preprocess), width: clip.config.embed })
+    }
+}
+
+pub fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(Error::io(path))
+}
+
+/// How many files had which fate.
+#[derive(Default)]
+struct Counts {
+    encoded: usize,
+    known: usize,
+    unchanged: usize,
+    removed: usize,
+}
+
+impl Index {
+    pub fn run(self, g: &Globals) -> Result<Outcome> {
+        let path = self.db.path()?;
+        if self.failed {
+            return list_failed(g, &Store::open(&path)?);
+        }
+        let roots = self.paths.iter().map(|p| absolute(p)).collect::<Result<Vec<_>>>()?;
+        let found = inputs::pictures(g, &roots)?;
+        let mut store = Store::create(&path)?;
+        let g = &g.for_index(&store)?;
+        let mut counts = Counts::default();
+        let stamps = store.stamps()?;
+        let changed: Vec<(PathBuf, Stamp)> = found
+            .pictures
+            .iter()
+            .filter_map(|path| Stamp::of(path).ok().map(|stamp| (path.clone(), stamp)))
+            .filter(|(path, stamp)| stamps.get(&file_name(path)) != Some(stamp))
+            .collect();
+        counts.unchanged = found.pictures.len() - changed.len();
+        let mut failed = found.failed;
+        if !changed.is_empty() {
+            encode(g, &mut store, &changed, &mut counts, &mut failed)?;
+        }
+        if !self.keep_missing {
+            let seen: HashSet<String> = found.pictures.iter().map(|p| file_name(p)).collect();
+            let gone = |path: &str| !seen.contains(path) && roots.iter().any(|root| Path::new(path).starts_with(root));
+            let gone: Vec<&str> = stamps.keys().map(String::as_str).filter(|p| gone(p) && !Path::new(p).exists()).collect();
+            store.remove(&gone)?;
+            counts.removed = gone.len();
+        }
+        let Counts { encoded, known, unchanged, removed } = counts;
+        match g.json {
+            true => {
+                say_json(&json!({"index": file_name(&path), "model": store.model()?.map(|m| m.name), "encoded": encoded, "known": known,
+                "unchanged": unchanged, "removed": removed, "failed": failed_json(&failed)}))?
+            }
+            false => say(&format!(
+                "{}: {encoded} encoded, {known} known by their content, {unchanged} unchanged, {removed} removed, {} failed",
+                file_name(&path),
+                failed.len()
+            ))?,
+        }
+        Ok(if failed.is_empty() { Outcome::Done } else { Outcome::SomeFailed })
+    }
+}
+
+/// Encodes what the index does not know, each batch written as soon as it is made.
+fn encode(g: &Globals, store: &mut Store, changed: &[(PathBuf, Stamp)], counts: &mut Counts, failed: &mut Vec<Failed>) -> Result<()> {
+    let clip = g.load()?;
+    store.expect_model(&g.model_of(&clip)?)?;
+    let stamps: HashMap<String, Stamp> = changed.iter().map(|(path, stamp)| (file_name(path), *stamp)).collect();
+    let mut paths: Vec<PathBuf> = changed.iter().map(|(path, _)| path.clone()).collect();
+    paths.dedup();
+    let known: HashSet<Hash> = store.hashes()?.into_iter().collect();
+    let hashes: Mutex<HashMap<String, Hash>> = Mutex::default();
+    let is_known = |path: &Path, bytes: &[u8]| {
+        let hash = hash_of(bytes);
+        hashes.lock().unwrap_or_else(PoisonError::into_inner).insert(file_name(path), hash);
+        known.contains(&hash)
+    };
+    inputs::batches_unless(g, &clip, &paths, is_known, |batch| {
+        let embeddings = pollster::block_on(clip.encode_pixels(&batch.pixels))?;
+        let hash_of = |name: &String| hashes.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied();
+        let Batch { names, passed, failed: mut broken, .. } = batch;
+        let rows = names.iter().zip(embeddings.data.chunks(clip.config.embed));
+        let (good, bad): (Vec<_>, Vec<_>) = rows.partition(|(_, row)| row.iter().all(|v| v.is_finite()));
+        broken.extend(bad.iter().map(|(name, _)| Failed::not_finite(name)));
+        let made = good.iter().map(|(name, row)| (*name, Made::Embedding(row)));
+        let made = made.chain(passed.iter().map(|name| (name, Made::Known)));
+        let made = made.chain(broken.iter().map(|f| (&f.input, Made::Error(&f.error))));
+        let files: Vec<_> = made.map(|(name, made)| (name.clone(), stamps[name], hash_of(name), made)).collect();
+        store.put(&files)?;
+        counts.encoded += good.len();
+        counts.known += passed.len();
+        failed.extend(broken);
+        Ok(())
+    })
+}
+
+fn list_failed(g: &Globals, store: &Store) -> Result<Outcome> {
+    let failed: Vec<Failed> = store.failed()?.into_iter().map(|(input, error)| Failed { input, error }).collect();
+    match g.json {
+        true => say_json(&json!({"failed": failed_json(&failed)}))?,
+        false => failed.iter().try_for_each(|f| say(&format!("{}: {}", f.input, f.error)))?,
+    }
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,256 @@
+//! The index's file: pictures by their content, and the files that hold them, in one SQLite database.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clip_wgpu::{Error, Result};
+use half::f16;
+use rusqlite::{Connection, OptionalExtension, params};
+use sha2::{Digest, Sha256};
+
+/// What `PRAGMA application_id` says of our files ("CLIP"), and the version of the tables.
+const APPLICATION: i32 = 0x434c_4950;
+const VERSION: i32 = 1;
+
+const TABLES: &str = "
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    -- A picture by its content. The embedding has unit length, in little-endian f16.
+    CREATE TABLE picture (id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, embedding BLOB NOT NULL) STRICT;
+    -- A file: its picture, or why it is none.
+    CREATE TABLE file (
+        path TEXT PRIMARY KEY, bytes INTEGER NOT NULL, modified_ns INTEGER NOT NULL,
+        picture INTEGER REFERENCES picture (id), error TEXT
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX file_picture ON file (picture);";
+
+/// SHA-256 of a file's bytes.
+pub type Hash = [u8; 32];
+
+pub fn hash_of(bytes: &[u8]) -> Hash {
+    Sha256::digest(bytes).into()
+}
+
+/// What tells that a file may have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    pub bytes: i64,
+    pub modified_ns: i64,
+}
+
+impl Stamp {
+    pub fn of(path: &Path) -> std::io::Result<Self> {
+        let data = path.metadata()?;
+        let modified = data.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        let since = modified.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Ok(Self { bytes: data.len() as i64, modified_ns: since.as_nanos() as i64 })
+    }
+}
+
+/// The model that an index is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Model {
+    pub name: String,
+    /// Of its weights and of the size of its pictures.
+    pub fingerprint: String,
+    pub width: usize,
+}
+
+/// What became of a file.
+pub enum Made<'a> {
+    /// A picture that was encoded.
+    Embedding(&'a [f32]),
+    /// A picture that was known.
+    Known,
+    Error(&'a str),
+}
+
+pub struct Store {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl Store {
+    /// Where the index lies unless `--db` says: with the user's other data.
+    pub fn default_path() -> Result<PathBuf> {
+        let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let home = || std::env::home_dir();
+        let data = match () {
+            _ if cfg!(windows) => set("LOCALAPPDATA"),
+            _ if cfg!(target_os = "macos") => home().map(|home| home.join("Library/Application Support")),
+            _ => set("XDG_DATA_HOME").or_else(|| home().map(|home| home.join(".local/share"))),
+        };
+        let data = data.ok_or_else(|| Error::Argument("there is no home folder to keep an index in: say where with --db FILE".into()))?;
+        Ok(data.join("clip-wgpu/index.sqlite"))
+    }
+
+    /// Opens an index, or begins one.
+    pub fn create(path: &Path) -> Result<Self> {
+        if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        }
+        Self::connect(path)
+    }
+
+    /// Opens an index that is there.
+    pub fn open(path: &Path) -> Result<Self> {
+        match path.metadata() {
+            Ok(_) => Self::connect(path),
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
+                Err(Error::Argument(format!("{}: no index yet; make one with clip-wgpu index FOLDER", path.display())))
+            }
+            Err(source) => Err(Error::Io { path: path.into(), source }),
+        }
+    }
+
+    fn connect(path: &Path) -> Result<Self> {
+        let named = |e: rusqlite::Error| sql_error(path, &e);
+        let connection = Connection::open(path).map_err(named)?;
+        connection.busy_timeout(Duration::from_secs(10)).map_err(named)?;
+        let pragma = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i32>(0)).map_err(named);
+        let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(named)?;
+        match (pragma("application_id")?, pragma("user_version")?) {
+            (APPLICATION, VERSION) => {}
+            (0, 0) if tables == 0 => {
+                // All or nothing: an index that was killed here is begun again.
+                let begin =
+                    format!("BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;");
+                connection.execute_batch(&begin).map_err(named)?;
+            }
+            (APPLICATION, version) => {
+                return Err(Error::Argument(format!(
+                    "{}: expected an index of version {VERSION}, found version {version}",
+                    path.display()
+                )));
+            }
+            _ => return Err(Error::Argument(format!("{}: expected an index of clip-wgpu, found another database", path.display()))),
+        }
+        // Readers and the one writer do not wait for each other; what is committed outlives a kill.
+        connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).map_err(named)?;
+        connection.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON").map_err(named)?;
+        Ok(Self { connection, path: path.into() })
+    }
+
+    fn named(&self) -> impl Fn(rusqlite::Error) -> Error + '_ {
+        |e| sql_error(&self.path, &e)
+    }
+
+    /// The model that it is of; none in a new one.
+    pub fn model(&self) -> Result<Option<Model>> {
+        let value = |key: &str| {
+            self.connection
+                .query_row("SELECT value FROM meta WHERE key = ?", [key], |row| row.get::<_, String>(0))
+                .optional()
+                .map_err(self.named())
+        };
+        let (Some(name), Some(fingerprint), Some(width)) = (value("model")?, value("fingerprint")?, value("width")?) else {
+            return Ok(None);
+        };
+        let width = width.parse().map_err(|_| Error::Argument(format!("{}: damaged: width `{width}`", self.path.display())))?;
+        Ok(Some(Model { name, fingerprint, width }))
+    }
+
+    /// Takes `model` for a new index.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where the index is of another one.
+    pub fn expect_model(&self, model: &Model) -> Result<()> {
+        match self.model()? {
+            None => {
+                let insert = "INSERT INTO meta (key, value) VALUES ('model', ?), ('fingerprint', ?), ('width', ?)";
+                let values = params![model.name, model.fingerprint, model.width.to_string()];
+                self.connection.execute(insert, values).map(drop).map_err(self.named())
+            }
+            Some(own) if own.fingerprint == model.fingerprint && own.width == model.width => Ok(()),
+            Some(own) => Err(Error::Argument(format!(
+                "{}: was made with {}, and {} has other weights: leave -m out, or begin another index with --db FILE",
+                self.path.display(),
+                own.name,
+                model.name
+            ))),
+        }
+    }
+
+    /// The stamps of all files.
+    pub fn stamps(&self) -> Result<HashMap<String, Stamp>> {
+        let mut all = self.connection.prepare("SELECT path, bytes, modified_ns FROM file").map_err(self.named())?;
+        let rows = all.query_map([], |row| Ok((row.get(0)?, Stamp { bytes: row.get(1)?, modified_ns: row.get(2)? })));
+        rows.map_err(self.named())?.collect::<rusqlite::Result<_>>().map_err(self.named())
+    }
+
+    /// The hashes of all pictures.
+    pub fn hashes(&self) -> Result<Vec<Hash>> {
+        let mut all = self.connection.prepare("SELECT hash FROM picture").map_err(self.named())?;
+        let rows = all.query_map([], |row| row.get::<_, Hash>(0)).map_err(self.named())?;
+        rows.collect::<rusqlite::Result<_>>().map_err(self.named())
+    }
+
+    /// Writes what became of some files, all or none of it.
+    pub fn put(&mut self, files: &[(String, Stamp, Option<Hash>, Made<'_>)]) -> Result<()> {
+        let named = |e: rusqlite::Error| sql_error(&self.path, &e);
+        let put = |all: &rusqlite::Transaction<'_>| -> rusqlite::Result<()> {
+            for (path, stamp, hash, made) in files {
+                if let (Made::Embedding(values), Some(hash)) = (made, hash) {
+                    let halves: Vec<u8> = values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect();
+                    all.execute("INSERT OR IGNORE INTO picture (hash, embedding) VALUES (?, ?)", params![hash, halves])?;
+                }
+                let error = if let Made::Error(error) = made { Some(*error) } else { None };
+                let hash = hash.as_ref().filter(|_| error.is_none());
+                let insert = "INSERT OR REPLACE INTO file (path, bytes, modified_ns, picture, error)
+                    VALUES (?, ?, ?, (SELECT id FROM picture WHERE hash = ?), ?)";
+                all.execute(insert, params![path, stamp.bytes, stamp.modified_ns, hash, error])?;
+            }
+            Ok(())
+        };
+        let all = self.connection.transaction().map_err(named)?;
+        put(&all).and_then(|()| all.commit()).map_err(named)
+    }
+
+    /// Takes files out, and pictures that no file holds any more.
+    pub fn remove(&mut self, paths: &[&str]) -> Result<()> {
+        let named = |e: rusqlite::Error| sql_error(&self.path, &e);
+        let all = self.connection.transaction().map_err(named)?;
+        let remove = || -> rusqlite::Result<()> {
+            paths.iter().try_for_each(|path| all.execute("DELETE FROM file WHERE path = ?", [path]).map(drop))?;
+            all.execute("DELETE FROM picture WHERE id NOT IN (SELECT picture FROM file WHERE picture IS NOT NULL)", []).map(drop)
+        };
+        remove().and_then(|()| all.commit()).map_err(named)
+    }
+
+    /// The files that are no pictures, and why.
+    pub fn failed(&self) -> Result<Vec<(String, String)>> {
+        let mut all =
+            self.connection.prepare("SELECT path, error FROM file WHERE error IS NOT NULL ORDER BY path").map_err(self.named())?;
+        let rows = all.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(self.named())?;
+        rows.collect::<rusqlite::Result<_>>().map_err(self.named())
+    }
+
+    /// Calls `f` with each file that holds a picture and its embedding, in order of path.
+    ///
+    /// # Errors
+    /// What `f` says; [`Error::Argument`] for an embedding of another width.
+    pub fn each(&self, width: usize, mut f: impl FnMut(&str, &[f16])) -> Result<()> {
+        let query = "SELECT path, embedding FROM file JOIN picture ON picture = id ORDER BY path";
+        let mut all = self.connection.prepare(query).map_err(self.named())?;
+        let mut rows = all.query([]).map_err(self.named())?;
+        let mut row_of = vec![f16::ZERO; width];
+        while let Some(row) = rows.next().map_err(self.named())? {
+            let path: String = row.get(0).map_err(self.named())?;
+            let halves: Vec<u8> = row.get(1).map_err(self.named())?;
+            if halves.len() != 2 * width {
+                let found = halves.len() / 2;
+                return Err(Error::Argument(format!(
+                    "{}: damaged: expected {width} values for {path}, found {found}",
+                    self.path.display()
+                )));
+            }
+            row_of.iter_mut().zip(halves.chunks_exact(2)).for_each(|(v, b)| *v = f16::from_le_bytes([b[0], b[1]]));
+            f(&path, &row_of);
+        }
+        Ok(())
+    }
+}
+
+fn sql_error(path: &Path, error: &rusqlite::Error) -> Error {
+    Error::Io { path: path.into(), source: std::io::Error::other(error.to_string()) }
+}

@@ -1,0 +1,194 @@
+//! The index of pictures and the search in it.
+#![cfg(feature = "index")]
+#![allow(clippy::unwrap_used)] // a test that fails may panic
+
+#[path = "common/command.rs"]
+mod command;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use command::{Said, root, run, scratch, text};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+/// Pictures that differ: a coloured square in another place on each.
+fn pictures(folder: &Path, count: u32) -> Vec<PathBuf> {
+    fs::create_dir_all(folder).unwrap();
+    let picture = |i: u32| {
+        let path = folder.join(format!("{i:03}.png"));
+        draw(&path, i);
+        path
+    };
+    (0..count).map(picture).collect()
+}
+
+fn draw(path: &Path, i: u32) {
+    let inside = |v: u32, at: u32| (at..at + 20).contains(&v);
+    let colour = [(i * 53 % 256) as u8, (i * 101 % 256) as u8, (i * 197 % 256) as u8];
+    let pixel = |x, y| image::Rgb(if inside(x, i * 7 % 44) && inside(y, i * 11 % 44) { colour } else { [255; 3] });
+    image::RgbImage::from_fn(64, 64, pixel).save(path).unwrap();
+}
+
+fn index(folder: &Path, db: &Path) -> Said {
+    run(&["index", "-m", "pico", "--quiet", "--json", text(folder), "--db", text(db)])
+}
+
+fn counts(said: &Value) -> [u64; 4] {
+    ["encoded", "known", "unchanged", "removed"].map(|key| said[key].as_u64().unwrap())
+}
+
+/// Every file with its picture's content and embedding.
+fn content(db: &Path) -> Vec<(String, Vec<u8>, Vec<u8>)> {
+    let connection = Connection::open(db).unwrap();
+    let check: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(check, "ok");
+    let mut all = connection.prepare("SELECT path, hash, embedding FROM file JOIN picture ON picture = id ORDER BY path").unwrap();
+    let rows = all.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+#[test]
+fn only_what_changed_is_encoded() {
+    let scratch = scratch("index-changes");
+    let (folder, db) = (scratch.join("pictures"), scratch.join("new/index.sqlite"));
+    let paths = pictures(&folder, 50);
+    assert_eq!(counts(&index(&folder, &db).json()), [50, 0, 0, 0]);
+    assert_eq!(counts(&index(&folder, &db).json()), [0, 0, 50, 0]);
+    let before = content(&db);
+
+    for (i, path) in paths.iter().enumerate() {
+        match i / 10 {
+            0 => fs::File::options().append(true).open(path).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap(),
+            1 => draw(path, 1000 + i as u32),
+            2 => fs::rename(path, folder.join(format!("moved-{i}.png"))).unwrap(),
+            3 => fs::remove_file(path).unwrap(),
+            _ => {}
+        }
+    }
+    // Touched and moved ones are known by their content; the moved are gone from where they were.
+    assert_eq!(counts(&index(&folder, &db).json()), [10, 20, 10, 20]);
+    let after = content(&db);
+    assert_eq!(after.len(), 40);
+    let moved = after.iter().find(|(path, ..)| path.ends_with("moved-25.png")).unwrap();
+    let old = before.iter().find(|(path, ..)| path.ends_with("025.png")).unwrap();
+    assert_eq!((&moved.1, &moved.2), (&old.1, &old.2));
+
+    // The index says what a new one would.
+    let fresh = scratch.join("fresh.sqlite");
+    index(&folder, &fresh).json();
+    assert_eq!(content(&fresh), after);
+
+    let kept = |arguments: &[&str]| run(&[&["index", "--quiet", "--json", text(&folder), "--db", text(&db)], arguments].concat()).json();
+    fs::remove_file(&paths[45]).unwrap();
+    assert_eq!(counts(&kept(&["--keep-missing"])), [0, 0, 39, 0]);
+    assert_eq!(counts(&kept(&[])), [0, 0, 39, 1]);
+}
+
+#[test]
+fn words_pictures_and_mixes_find_what_compare_scores() {
+    let scratch = scratch("index-search");
+    let db = scratch.join("index.sqlite");
+    let samples = root().join("assets/samples");
+    index(&samples, &db).json();
+    // The index knows its model.
+    let search = |query: &[&str]| run(&[&["search", "--quiet", "--db", text(&db)], query].concat());
+    let found = search(&["--json", "a", "tiger"]).json();
+    let hits = found["hits"].as_array().unwrap();
+    assert_eq!(found["query"], json!([{"weight": 1.0, "query": "a tiger"}]));
+    assert!(hits[0]["path"].as_str().unwrap().ends_with("tiger.jpg"), "{found}");
+    assert!(hits.windows(2).all(|h| h[0]["score"].as_f64() >= h[1]["score"].as_f64()));
+    for hit in hits.iter().take(3) {
+        let compared = run(&["compare", "-m", "pico", "--quiet", "--json", hit["path"].as_str().unwrap(), "text:a tiger"]).json();
+        let difference = hit["score"].as_f64().unwrap() - compared["cosine"].as_f64().unwrap();
+        assert!(difference.abs() < 5e-4, "f16 keeps the score: {difference}");
+    }
+    let tiger = samples.join("tiger.jpg");
+    let by_picture = search(&[text(&tiger), "--top", "1"]);
+    assert!(by_picture.out.starts_with("1.0000  ") || by_picture.out.starts_with("0.999"), "{}", by_picture.out);
+    let fish = samples.join("fish.jpg");
+    let mixed = search(&["--json", "--top", "2", text(&tiger), "+", text(&fish), "-", "0.5*a guitar"]).json();
+    assert_eq!(mixed["query"][2], json!({"weight": -0.5, "query": "a guitar"}));
+    let pair = mixed["hits"].to_string();
+    assert!(pair.contains("tiger.jpg") && pair.contains("fish.jpg"), "{pair}");
+
+    assert_eq!(search(&["a tiger", "--threshold", "0.999"]).out, "nothing found\n");
+    let names = search(&["a tiger", "--null", "--top", "2"]).out;
+    assert!(names.ends_with('\0') && names.matches('\0').count() == 2 && !names.contains('\n'), "{names:?}");
+    let elsewhere = search(&["a tiger", "--path", text(&scratch)]);
+    assert_eq!(elsewhere.out, "nothing found\n");
+    search(&["tiger", "+"]).fails(2, &["expected words or a picture on both sides"]);
+    search(&["gone.png"]).fails(1, &["gone.png"]);
+}
+
+#[test]
+fn what_cannot_be_read_is_remembered_until_it_changes() {
+    let scratch = scratch("index-failed");
+    let (folder, db) = (scratch.join("pictures"), scratch.join("index.sqlite"));
+    pictures(&folder, 3);
+    fs::write(folder.join("broken.png"), b"no picture").unwrap();
+    let said = index(&folder, &db);
+    assert_eq!(said.code, 1, "{}", said.err);
+    assert_eq!(said.json_whatever_the_code()["failed"].as_array().unwrap().len(), 1);
+    assert_eq!(counts(&index(&folder, &db).json()), [0, 0, 4, 0]);
+    let listed = run(&["index", "--failed", "--db", text(&db)]);
+    assert!(listed.out.contains("broken.png: ") && listed.out.lines().count() == 1, "{}", listed.out);
+    draw(&folder.join("broken.png"), 7000);
+    assert_eq!(counts(&index(&folder, &db).json()), [1, 0, 3, 0]);
+    assert_eq!(run(&["index", "--failed", "--db", text(&db)]).out, "");
+}
+
+#[test]
+fn another_model_and_another_database_are_refused() {
+    let scratch = scratch("index-refused");
+    let (folder, db) = (scratch.join("pictures"), scratch.join("index.sqlite"));
+    pictures(&folder, 2);
+    run(&["search", "a dog", "-m", "pico", "--db", text(&db)]).fails(2, &["no index yet", "clip-wgpu index FOLDER"]);
+    index(&folder, &db).json();
+    let other = root().join("tests/golden/hf_quick");
+    let refused = run(&["search", "--quiet", "-m", text(&other), "--db", text(&db), "a dog"]);
+    refused.fails(2, &["was made with pico", "other weights"]);
+    let foreign = scratch.join("foreign.sqlite");
+    Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
+    index(&folder, &foreign).fails(2, &["expected an index of clip-wgpu, found another database"]);
+    let text_file = scratch.join("text.sqlite");
+    fs::write(&text_file, "this is no database, but it is long enough to be looked at as if it were one".repeat(20)).unwrap();
+    index(&folder, &text_file).fails(1, &["not a database"]);
+}
+
+/// Killed at any moment, the file is sound, and the run that finishes it gives what an undisturbed one gives.
+/// `CLIP_WGPU_KILLS=50` kills as often.
+#[test]
+fn an_index_that_is_killed_is_finished_by_the_next_run() {
+    let scratch = scratch("index-killed");
+    let folder = scratch.join("pictures");
+    pictures(&folder, 60);
+    let whole = scratch.join("whole.sqlite");
+    let start = std::time::Instant::now();
+    index(&folder, &whole).json();
+    let run_ms = start.elapsed().as_millis() as u64;
+    let expected = content(&whole);
+    let kills: u64 = std::env::var("CLIP_WGPU_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(8);
+    let db = scratch.join("killed.sqlite");
+    let mut seen = 0;
+    for i in 0..kills {
+        if seen == expected.len() {
+            // Begun again, without what SQLite keeps beside it.
+            ["killed.sqlite", "killed.sqlite-wal", "killed.sqlite-shm"].map(|name| fs::remove_file(scratch.join(name)).ok());
+        }
+        let arguments = ["index", "-m", "pico", "--quiet", "--batch", "2", text(&folder), "--db", text(&db)];
+        let mut child = command::command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(run_ms * (i * 7919 % 97 + 1) / 97));
+        child.kill().unwrap(); // SIGKILL
+        child.wait().unwrap();
+        if db.exists() && Connection::open(&db).unwrap().prepare("SELECT 1 FROM picture").is_ok() {
+            let now = content(&db);
+            assert!(now.iter().all(|row| expected.contains(row)), "what is there is right");
+            seen = now.len();
+        }
+    }
+    index(&folder, &db).json();
+    assert_eq!(content(&db), expected);
+}
