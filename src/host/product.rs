@@ -361,3 +361,40 @@ fn load_or_zero<S: Simd<Elem = f32>>(ops: impl NumOps<f32, Simd = S>, of: Option
         None => ops.zero(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(i: usize, seed: u32) -> f32 {
+        ((i as u32 ^ seed).wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0
+    }
+
+    /// Shapes around the sizes of tiles, panels, parts of k, chunks and tasks, with all of the epilogue.
+    #[test]
+    fn products_are_right_and_a_row_is_the_same_in_whatever_batch() {
+        for (rows, k, n) in
+            [(1, 1, 1), (1, 513, 33), (13, 512, 31), (15, 3, 64), (50, 768, 96), (57, 1030, 70), (200, 530, 65), (400, 96, 97)]
+        {
+            let fill = |count: usize, seed: u32| (0..count).map(|i| value(i, seed)).collect::<Vec<_>>();
+            let (x, w, bias, residual) = (fill(rows * k, 1), fill(n * k, 2), fill(n, 3), fill(rows * n, 4));
+            let panels = Panels::pack(View::rows(&w, k).transposed());
+            let end = Epilogue { alpha: 0.5, bias: Some(&bias), act: Act::Relu, residual: Some(&residual) };
+            let mut y = vec![f32::NAN; rows * n];
+            product(View::rows(&x, k), &panels, end, &mut y);
+            for (i, y) in y.iter().enumerate() {
+                let (row, column) = (i / n, i % n);
+                let dot: f64 = x[row * k..][..k].iter().zip(&w[column * k..][..k]).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+                let want = (0.5 * dot + f64::from(bias[column])).max(0.0) + f64::from(residual[i]);
+                assert!(
+                    (f64::from(*y) - want).abs() < 1e-5 * (k as f64).sqrt(),
+                    "[{rows}, {k}] · [{k}, {n}] at {i}: expected {want}, found {y}"
+                );
+            }
+            let row = rows / 2;
+            let mut alone = vec![f32::NAN; n];
+            product(View::rows(&x[row * k..][..k], k), &panels, Epilogue { residual: Some(&residual[row * n..][..n]), ..end }, &mut alone);
+            assert_eq!(alone, y[row * n..][..n], "[{rows}, {k}] · [{k}, {n}]: row {row} alone");
+        }
+    }
+}
