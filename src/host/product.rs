@@ -1,7 +1,8 @@
 //! The product behind every matrix op of the host: tiles of rows and columns that stay in registers, as in `product_tile.wgsl`.
-//! Written once over `rten-simd` and compiled for AVX-512, AVX2, NEON and wasm's SIMD. `rten-gemm`, `gemm` and `gemmkit` were
-//! measured beside it: at one picture a weight is read from memory once and used for 50 rows, so that what counts is that the
-//! next panel is fetched while this one is multiplied, which none of them does.
+//! Written once over `rten-simd` and compiled for AVX-512, AVX2, NEON and wasm's SIMD. At one picture a weight is read from
+//! memory once and used for 50 rows, so that what counts is that the next panel is fetched while this one is multiplied:
+//! `rten-gemm`, measured with weights that are not in a cache, does not. `gemm` and `gemmkit`, measured with weights that are,
+//! were slower than it at such few rows.
 
 use std::cell::RefCell;
 use std::ops::Range;
