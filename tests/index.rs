@@ -120,7 +120,8 @@ fn words_pictures_and_mixes_find_what_compare_scores() {
     let elsewhere = search(&["a tiger", "--path", text(&scratch)]);
     assert_eq!(elsewhere.out, "nothing found\n");
     search(&["tiger", "+"]).fails(2, &["expected words or a picture on both sides"]);
-    search(&["gone.png"]).fails(1, &["gone.png"]);
+    search(&["gone.png"]).fails(2, &["gone.png: no such file", "text:gone.png"]);
+    search(&[text(&scratch)]).fails(2, &["is a folder, expected a picture"]);
 }
 
 #[test]
@@ -134,7 +135,7 @@ fn what_cannot_be_read_is_remembered_until_it_changes() {
     assert_eq!(said.json_whatever_the_code()["failed"].as_array().unwrap().len(), 1);
     assert_eq!(counts(&index(&folder, &db).json()), [0, 0, 4, 0]);
     let listed = run(&["index", "--failed", "--db", text(&db)]);
-    assert!(listed.out.contains("broken.png: ") && listed.out.lines().count() == 1, "{}", listed.out);
+    assert!(listed.out.matches("broken.png: ").count() == 1 && listed.out.lines().count() == 1, "{}", listed.out);
     draw(&folder.join("broken.png"), 7000);
     assert_eq!(counts(&index(&folder, &db).json()), [1, 0, 3, 0]);
     assert_eq!(run(&["index", "--failed", "--db", text(&db)]).out, "");

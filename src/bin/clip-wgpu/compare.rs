@@ -1,14 +1,11 @@
-use std::path::Path;
-
 use clap::Args;
-use clip_wgpu::{Clip, Error, Result};
+use clip_wgpu::Result;
 use serde_json::json;
 
 use crate::Outcome;
 use crate::context::Globals;
-use crate::inputs::{self, is_named_like_a_picture};
 use crate::output::{say, say_json};
-use crate::texts;
+use crate::side::Side;
 
 /// The cosine of two pictures, two texts, or one of each
 ///
@@ -39,46 +36,5 @@ impl Compare {
             false => say(&format!("{cosine:.4}"))?,
         }
         Ok(Outcome::Done)
-    }
-}
-
-enum Side {
-    Image(String),
-    Text(String),
-}
-
-impl Side {
-    fn of(argument: &str) -> Result<Self> {
-        if let Some(text) = argument.strip_prefix("text:") {
-            return Ok(Side::Text(text.into()));
-        }
-        if let Some(path) = argument.strip_prefix("image:") {
-            return Ok(Side::Image(path.into()));
-        }
-        let path = Path::new(argument);
-        match path.metadata() {
-            Ok(found) if found.is_dir() => {
-                Err(Error::Argument(format!("{argument}: is a folder, expected a picture (text:{argument} would take it as a text)")))
-            }
-            Ok(_) => Ok(Side::Image(argument.into())),
-            Err(_) if is_named_like_a_picture(argument) => {
-                Err(Error::Argument(format!("{argument}: no such file (text:{argument} would take it as a text)")))
-            }
-            Err(_) => Ok(Side::Text(argument.into())),
-        }
-    }
-
-    fn embed(&self, g: &Globals, clip: &Clip, strict: bool) -> Result<Vec<f32>> {
-        match self {
-            Side::Image(path) => Ok(pollster::block_on(clip.encode_images(&[inputs::open(Path::new(path))?]))?.data),
-            Side::Text(text) => Ok(pollster::block_on(clip.encode_ids(&[texts::ids_of(g, clip, text, strict)?]))?.data),
-        }
-    }
-
-    fn json(&self) -> serde_json::Value {
-        match self {
-            Side::Image(path) => json!({"image": path}),
-            Side::Text(text) => json!({"text": text}),
-        }
     }
 }

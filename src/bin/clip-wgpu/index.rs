@@ -93,19 +93,24 @@ impl Index {
         let g = &g.for_index(&store)?;
         let mut counts = Counts::default();
         let stamps = store.stamps()?;
-        let changed: Vec<(PathBuf, Stamp)> = found
-            .pictures
-            .iter()
-            .filter_map(|path| Stamp::of(path).ok().map(|stamp| (path.clone(), stamp)))
-            .filter(|(path, stamp)| stamps.get(&file_name(path)) != Some(stamp))
-            .collect();
-        counts.unchanged = found.pictures.len() - changed.len();
         let mut failed = found.failed;
+        let mut seen = HashSet::new();
+        let mut changed: Vec<(PathBuf, Stamp)> = Vec::new();
+        for path in found.pictures {
+            let name = file_name(&path);
+            if !seen.insert(name.clone()) {
+                continue; // under two of the paths
+            }
+            match Stamp::of(&path) {
+                Ok(stamp) if stamps.get(&name) == Some(&stamp) => counts.unchanged += 1,
+                Ok(stamp) => changed.push((path, stamp)),
+                Err(error) => failed.push(Failed { input: name, error: error.to_string() }),
+            }
+        }
         if !changed.is_empty() {
             encode(g, &mut store, &changed, &mut counts, &mut failed)?;
         }
         if !self.keep_missing {
-            let seen: HashSet<String> = found.pictures.iter().map(|p| file_name(p)).collect();
             let gone = |path: &str| !seen.contains(path) && roots.iter().any(|root| Path::new(path).starts_with(root));
             let gone: Vec<&str> = stamps.keys().map(String::as_str).filter(|p| gone(p) && !Path::new(p).exists()).collect();
             store.remove(&gone)?;
@@ -132,8 +137,7 @@ fn encode(g: &Globals, store: &mut Store, changed: &[(PathBuf, Stamp)], counts: 
     let clip = g.load()?;
     store.expect_model(&g.model_of(&clip)?)?;
     let stamps: HashMap<String, Stamp> = changed.iter().map(|(path, stamp)| (file_name(path), *stamp)).collect();
-    let mut paths: Vec<PathBuf> = changed.iter().map(|(path, _)| path.clone()).collect();
-    paths.dedup();
+    let paths: Vec<PathBuf> = changed.iter().map(|(path, _)| path.clone()).collect();
     let known: HashSet<Hash> = store.hashes()?.into_iter().collect();
     let hashes: Mutex<HashMap<String, Hash>> = Mutex::default();
     let is_known = |path: &Path, bytes: &[u8]| {
@@ -143,7 +147,7 @@ fn encode(g: &Globals, store: &mut Store, changed: &[(PathBuf, Stamp)], counts: 
     };
     inputs::batches_unless(g, &clip, &paths, is_known, |batch| {
         let embeddings = pollster::block_on(clip.encode_pixels(&batch.pixels))?;
-        let hash_of = |name: &String| hashes.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied();
+        let hash = |name: &String| hashes.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied();
         let Batch { names, passed, failed: mut broken, .. } = batch;
         let rows = names.iter().zip(embeddings.data.chunks(clip.config.embed));
         let (good, bad): (Vec<_>, Vec<_>) = rows.partition(|(_, row)| row.iter().all(|v| v.is_finite()));
@@ -151,7 +155,7 @@ fn encode(g: &Globals, store: &mut Store, changed: &[(PathBuf, Stamp)], counts: 
         let made = good.iter().map(|(name, row)| (*name, Made::Embedding(row)));
         let made = made.chain(passed.iter().map(|name| (name, Made::Known)));
         let made = made.chain(broken.iter().map(|f| (&f.input, Made::Error(&f.error))));
-        let files: Vec<_> = made.map(|(name, made)| (name.clone(), stamps[name], hash_of(name), made)).collect();
+        let files: Vec<_> = made.map(|(name, made)| (name.clone(), stamps[name], hash(name), made)).collect();
         store.put(&files)?;
         counts.encoded += good.len();
         counts.known += passed.len();
@@ -164,7 +168,11 @@ fn list_failed(g: &Globals, store: &Store) -> Result<Outcome> {
     let failed: Vec<Failed> = store.failed()?.into_iter().map(|(input, error)| Failed { input, error }).collect();
     match g.json {
         true => say_json(&json!({"failed": failed_json(&failed)}))?,
-        false => failed.iter().try_for_each(|f| say(&format!("{}: {}", f.input, f.error)))?,
+        // Most errors begin with the file's name.
+        false => failed.iter().try_for_each(|Failed { input, error }| match error.starts_with(input) {
+            true => say(error),
+            false => say(&format!("{input}: {error}")),
+        })?,
     }
     Ok(Outcome::Done)
 }

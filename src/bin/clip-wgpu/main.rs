@@ -19,6 +19,7 @@ mod preprocess;
 mod pull;
 #[cfg(feature = "index")]
 mod search;
+mod side;
 #[cfg(feature = "index")]
 mod store;
 mod texts;

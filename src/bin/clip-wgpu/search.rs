@@ -8,10 +8,9 @@ use serde_json::json;
 use crate::Outcome;
 use crate::context::Globals;
 use crate::index::{Db, absolute};
-use crate::inputs::{self, is_named_like_a_picture};
 use crate::output::{file_name, say, say_for_xargs, say_json};
+use crate::side::Side;
 use crate::store::Store;
-use crate::texts;
 
 /// Search an index of pictures by words, by a picture, or by a mix of them
 ///
@@ -28,8 +27,8 @@ pub struct Search {
     #[command(flatten)]
     db: Db,
     /// The most pictures to list
-    #[arg(long, default_value_t = 10, value_name = "N")]
-    top: usize,
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    top: u32,
     /// The least score, a cosine
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     threshold: Option<f32>,
@@ -42,7 +41,6 @@ pub struct Search {
 }
 
 /// A part of a query.
-#[derive(Debug, PartialEq)]
 struct Term {
     weight: f32,
     text: String,
@@ -85,17 +83,19 @@ struct Hit {
 impl Search {
     pub fn run(self, g: &Globals) -> Result<Outcome> {
         let terms = terms(&self.query)?;
+        let picture = |text: &str| if text == "-" { "image:-".into() } else { text.to_string() }; // standard input
+        let sides = terms.iter().map(|term| Side::of(&picture(&term.text))).collect::<Result<Vec<_>>>()?;
         let folder = self.path.as_deref().map(absolute).transpose()?;
         let path = self.db.path()?;
         let store = Store::open(&path)?;
-        let g = &g.for_index(&store)?;
-        let clip = g.load()?;
-        let model = g.model_of(&clip)?;
         if store.model()?.is_none() {
             return Err(Error::Argument(format!("{}: no pictures yet; add some with clip-wgpu index FOLDER", path.display())));
         }
+        let g = &g.for_index(&store)?;
+        let clip = g.load()?;
+        let model = g.model_of(&clip)?;
         store.expect_model(&model)?;
-        let query = mixed(g, &clip, &terms)?;
+        let query = mixed(g, &clip, &terms, &sides)?;
         let hits = self.best(&store, &query, folder.as_deref())?;
         if self.null {
             hits.iter().try_for_each(|hit| say_for_xargs(&hit.path))?;
@@ -113,10 +113,10 @@ impl Search {
 
     /// The best of the index, exactly; the first by path where scores are equal.
     fn best(&self, store: &Store, query: &[f32], folder: Option<&Path>) -> Result<Vec<Hit>> {
-        let mut hits: Vec<Hit> = Vec::new();
+        let (mut hits, top) = (Vec::<Hit>::new(), self.top as usize);
         let keep = |hits: &mut Vec<Hit>| {
             hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.path.cmp(&b.path)));
-            hits.truncate(self.top);
+            hits.truncate(top);
         };
         store.each(query.len(), |path, embedding| {
             if folder.is_some_and(|folder| !Path::new(path).starts_with(folder)) {
@@ -126,7 +126,7 @@ impl Search {
             if self.threshold.is_none_or(|least| score >= least) {
                 hits.push(Hit { score, path: path.into() });
             }
-            if hits.len() >= 2 * self.top.max(512) {
+            if hits.len() >= 2 * top.max(512) {
                 keep(&mut hits);
             }
         })?;
@@ -141,10 +141,10 @@ fn cosine(query: &[f32], embedding: &[f16]) -> f32 {
 }
 
 /// The weighed sum of the terms' embeddings, of unit length.
-fn mixed(g: &Globals, clip: &Clip, terms: &[Term]) -> Result<Vec<f32>> {
+fn mixed(g: &Globals, clip: &Clip, terms: &[Term], sides: &[Side]) -> Result<Vec<f32>> {
     let mut sum = vec![0.0; clip.config.embed];
-    for Term { weight, text } in terms {
-        let row = embed(g, clip, text)?;
+    for (Term { weight, .. }, side) in terms.iter().zip(sides) {
+        let row = side.embed(g, clip, false)?;
         sum.iter_mut().zip(row).for_each(|(sum, v)| *sum += weight * v);
     }
     let length = sum.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt() as f32;
@@ -153,22 +153,6 @@ fn mixed(g: &Globals, clip: &Clip, terms: &[Term]) -> Result<Vec<f32>> {
     }
     sum.iter_mut().for_each(|v| *v /= length);
     Ok(sum)
-}
-
-fn embed(g: &Globals, clip: &Clip, term: &str) -> Result<Vec<f32>> {
-    let picture = match (term.strip_prefix("image:"), term.strip_prefix("text:")) {
-        (Some(path), _) => Some(path),
-        (_, Some(_)) => None,
-        _ if term == "-" || is_named_like_a_picture(term) || Path::new(term).is_file() => Some(term),
-        _ => None,
-    };
-    match picture {
-        Some(path) => Ok(pollster::block_on(clip.encode_images(&[inputs::open(Path::new(path))?]))?.data),
-        None => {
-            let text = term.strip_prefix("text:").unwrap_or(term);
-            Ok(pollster::block_on(clip.encode_ids(&[texts::ids_of(g, clip, text, false)?]))?.data)
-        }
-    }
 }
 
 #[cfg(test)]
