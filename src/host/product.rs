@@ -43,6 +43,7 @@ fn tile_rows(lanes: usize) -> usize {
     match lanes {
         16 => 14,
         _ if cfg!(target_arch = "aarch64") => 12,
+        _ if cfg!(target_arch = "wasm32") => 4, // without fused multiply-adds a product takes a register of its own
         _ => 6,
     }
 }
@@ -77,20 +78,29 @@ impl<'a> View<'a> {
 }
 
 /// The right side `[k, n]` of products, in the order in which they read it: parts of k, panels of columns, k, columns.
+#[derive(Default)]
 pub struct Panels {
     k: usize,
     n: usize,
-    /// Columns of a panel; the last one is filled up with zeros.
+    /// Columns of a panel; in the last one some belong to nothing.
     width: usize,
     data: Vec<f32>,
 }
 
 impl Panels {
-    pub fn pack(w: View<'_>) -> Self {
+    pub fn new(w: View<'_>) -> Self {
+        let mut panels = Self::default();
+        panels.pack(w);
+        panels
+    }
+
+    /// Takes `w` in, in the memory that is there.
+    pub fn pack(&mut self, w: View<'_>) {
         let ([k, n], width) = (w.shape, VECTORS * Lanes.dispatch());
         let across = n.next_multiple_of(width);
-        let mut data = vec![0.0; k * across];
-        let mut rest = &mut data[..];
+        (self.k, self.n, self.width) = (k, n, width);
+        self.data.resize(k * across, 0.0);
+        let mut rest = &mut self.data[..];
         for steps in evenly(k, STEPS) {
             let (part, after) = rest.split_at_mut(steps.len() * across);
             rest = after;
@@ -113,7 +123,6 @@ impl Panels {
                 false => part.par_chunks_exact_mut(panels).enumerate().for_each(pack),
             }
         }
-        Self { k, n, width, data }
     }
 
     /// Bytes in memory.
@@ -146,7 +155,7 @@ impl Default for Epilogue<'_> {
 }
 
 thread_local! {
-    /// A left side's memory, taken while a product uses it.
+    /// A chunk's left side, taken while it is in use.
     static LEFT: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -159,68 +168,64 @@ pub fn product(x: View<'_>, w: &Panels, end: Epilogue<'_>, y: &mut [f32]) {
         return;
     }
     let most = tile_rows(w.width / VECTORS);
-    let mut left = LEFT.take();
-    left.resize(left.len().max(rows * k), 0.0);
     let few = rows * k * w.n < TASK;
     let (panels, threads) = (w.n.div_ceil(w.width), rayon::current_num_threads());
     let chunks = rows.div_ceil(most * BLOCKS.end).next_multiple_of(threads).min(rows / (most * BLOCKS.start)).max(1);
     let chunks = if few { 1 } else { chunks };
     let groups = if few { 1 } else { (4 * threads).div_ceil(chunks).min(rows * k * w.n / TASK) };
     let group = panels.div_ceil(groups); // panels of a task
-    let chunks = parts_of(rows, chunks);
-    pack_left(x, chunks.clone(), most, few, &mut left);
-    let parts = tasks_of(chunks, w.n, group * w.width, y);
-    let run = |(rows, group_at, mut y): (Range<usize>, usize, Vec<&mut [f32]>)| {
-        let x = &left[rows.start * k..rows.end * k];
-        let panels = group_at * group..panels.min((group_at + 1) * group);
-        Task { x, first_row: rows.start, w, panels, end, most, y: &mut y }.dispatch();
-    };
+    let mut rest = y;
+    let chunks = parts_of(rows, chunks).map(|rows| {
+        let (y, after) = std::mem::take(&mut rest).split_at_mut(rows.len() * w.n);
+        rest = after;
+        (rows, y)
+    });
+    each(few, chunks.collect(), |(rows, y)| {
+        let mut left = LEFT.take();
+        left.resize(left.len().max(rows.len() * k), 0.0);
+        pack_left(x, rows.clone(), most, few, &mut left);
+        each(few, groups_of(y, w.n, group * w.width), |(at, mut y)| {
+            let panels = at * group..panels.min((at + 1) * group);
+            Task { x: &left, first_row: rows.start, w, panels, end, most, y: &mut y }.dispatch();
+        });
+        LEFT.set(left);
+    });
+}
+
+/// Each of the `parts`, on this thread where they are a few.
+fn each<T: Send>(few: bool, parts: Vec<T>, run: impl Fn(T) + Send + Sync) {
     match few {
         true => parts.into_iter().for_each(run),
         false => parts.into_par_iter().with_max_len(1).for_each(run),
     }
-    LEFT.set(left);
 }
 
-/// Rows that a task makes, which of the groups of columns, and that part of each row.
-type Part<'y> = (Range<usize>, usize, Vec<&'y mut [f32]>);
-
-fn tasks_of(chunks: impl Iterator<Item = Range<usize>>, n: usize, columns: usize, y: &mut [f32]) -> Vec<Part<'_>> {
-    let mut of_y = y.chunks_exact_mut(n);
-    let mut parts = Vec::new();
-    for rows in chunks {
-        let first = parts.len();
-        parts.extend((0..n.div_ceil(columns)).map(|group| (rows.clone(), group, Vec::with_capacity(rows.len()))));
-        for y in of_y.by_ref().take(rows.len()) {
-            parts[first..].iter_mut().zip(y.chunks_mut(columns)).for_each(|((.., rows), y)| rows.push(y));
-        }
+/// Rows of `n` in groups of columns: which group, and that part of each row.
+fn groups_of(y: &mut [f32], n: usize, columns: usize) -> Vec<(usize, Vec<&mut [f32]>)> {
+    let mut groups: Vec<_> = (0..n.div_ceil(columns)).map(|group| (group, Vec::with_capacity(y.len() / n))).collect();
+    for y in y.chunks_exact_mut(n) {
+        groups.iter_mut().zip(y.chunks_mut(columns)).for_each(|((_, rows), y)| rows.push(y));
     }
-    parts
+    groups
 }
 
-/// The left side in the order in which tiles read it: chunks of rows, parts of k, blocks of rows, k, rows.
-fn pack_left(x: View<'_>, chunks: impl Iterator<Item = Range<usize>>, most: usize, few: bool, left: &mut [f32]) {
+/// Rows of the left side in the order in which tiles read them: parts of k, blocks of rows, k, rows.
+fn pack_left(x: View<'_>, rows: Range<usize>, most: usize, few: bool, left: &mut [f32]) {
     let mut rest = left;
     let mut pieces = Vec::new();
-    for chunk in chunks {
-        for steps in evenly(x.shape[1], STEPS) {
-            for block in evenly(chunk.len(), most) {
-                let (piece, after) = rest.split_at_mut(block.len() * steps.len());
-                rest = after;
-                pieces.push((chunk.start + block.start, block.len(), steps.clone(), piece));
-            }
+    for steps in evenly(x.shape[1], STEPS) {
+        for block in evenly(rows.len(), most) {
+            let (piece, after) = rest.split_at_mut(block.len() * steps.len());
+            rest = after;
+            pieces.push((rows.start + block.start, block.len(), steps.clone(), piece));
         }
     }
-    let pack = |(first, rows, steps, y): (usize, usize, Range<usize>, &mut [f32])| {
+    each(few, pieces, |(first, rows, steps, y)| {
         for row in 0..rows {
             let x = &x.data[(first + row) * x.strides[0]..][steps.clone()];
             x.iter().zip(y[row..].iter_mut().step_by(rows)).for_each(|(x, y)| *y = *x);
         }
-    };
-    match few {
-        true => pieces.into_iter().for_each(pack),
-        false => pieces.into_par_iter().for_each(pack),
-    }
+    });
 }
 
 /// A chunk of rows times some panels.
@@ -379,7 +384,7 @@ mod tests {
         {
             let fill = |count: usize, seed: u32| (0..count).map(|i| value(i, seed)).collect::<Vec<_>>();
             let (x, w, bias, residual) = (fill(rows * k, 1), fill(n * k, 2), fill(n, 3), fill(rows * n, 4));
-            let panels = Panels::pack(View::rows(&w, k).transposed());
+            let panels = Panels::new(View::rows(&w, k).transposed());
             let end = Epilogue { alpha: 0.5, bias: Some(&bias), act: Act::Relu, residual: Some(&residual) };
             let mut y = vec![f32::NAN; rows * n];
             product(View::rows(&x, k), &panels, end, &mut y);

@@ -22,7 +22,7 @@ pub type HostWeights = HashMap<Value, HostWeight>;
 impl HostWeight {
     /// A matrix `[n, k]` to multiply with.
     pub fn packed(rows: &[f32], k: usize) -> Self {
-        HostWeight::Packed(Panels::pack(View::rows(rows, k).transposed()))
+        HostWeight::Packed(Panels::new(View::rows(rows, k).transposed()))
     }
 
     /// Rows to look up.
