@@ -130,7 +130,7 @@ impl ModelFiles {
             None if config.sigmoid => Preprocess::siglip(size.unwrap_or(224)),
             None => Preprocess::openai(size.unwrap_or(224)),
         };
-        let tokenizer = tokenizer(folder).await?;
+        let tokenizer = tokenizer(folder, Tokenizer::clip).await?;
         let tokenizer = if config.sigmoid { tokenizer.for_siglip() } else { tokenizer };
         config.pad_with(tokenizer.pad);
         Ok(Self { name: folder.name.clone(), config, preprocess, tokenizer, checkpoint, notes: Vec::new() })
@@ -145,7 +145,7 @@ impl ModelFiles {
                 // As OpenAI published its models: everything is in the tensors, and the activation is theirs.
                 let config = Config::from_tensors(&checkpoint, Act::QuickGelu)?;
                 let preprocess = Preprocess::openai(config.vision()?.size);
-                return Ok(Self { name, config, preprocess, tokenizer: Tokenizer::clip(), checkpoint, notes: Vec::new() });
+                return Ok(Self { name, config, preprocess, tokenizer: Tokenizer::clip().for_clip(), checkpoint, notes: Vec::new() });
             }
             (None, None) => {
                 let message = "does not say which model's weights it holds: expected open_clip_config.json beside it, \
@@ -167,7 +167,7 @@ impl ModelFiles {
             let message = format!("`text_cfg.hf_tokenizer_name` is {wanted}: expected its tokenizer.json in {name}, found none");
             return Err(Error::Config { file, message });
         }
-        let tokenizer = tokenizer(folder).await?.for_open_clip(text, &file)?;
+        let tokenizer = tokenizer(folder, Tokenizer::open_clip).await?.for_open_clip(text, &file)?;
         config.pad_with(tokenizer.pad);
         Ok(Self { name, config, preprocess, tokenizer, checkpoint, notes: Vec::new() })
     }
@@ -362,15 +362,15 @@ async fn preprocess_of(folder: &Folder) -> Result<Option<(Preprocess, String)>> 
     }
 }
 
-/// The folder's tokenizer, or CLIP's own where it has none.
-async fn tokenizer(folder: &Folder) -> Result<Tokenizer> {
+/// The folder's tokenizer, or one that is built in where it has none.
+async fn tokenizer(folder: &Folder, built_in: fn() -> Tokenizer) -> Result<Tokenizer> {
     let fail = |message: &str| fail(&folder.name, message);
     let tokenizer = match (folder.text("tokenizer.json").await?, folder.text("vocab.json").await?, folder.text("merges.txt").await?) {
         (Some((json, file)), ..) => Tokenizer::from_json(json.as_bytes(), &file)?,
         (None, Some(vocabulary), Some(merges)) => Tokenizer::from_vocabulary(vocabulary, merges)?,
         (None, Some(_), None) => return fail("expected merges.txt beside vocab.json, or tokenizer.json; found neither"),
         (None, None, Some(_)) => return fail("expected vocab.json beside merges.txt, or tokenizer.json; found neither"),
-        (None, None, None) => return Ok(Tokenizer::clip()),
+        (None, None, None) => return Ok(built_in()),
     };
     match folder.text("tokenizer_config.json").await? {
         Some((json, file)) => tokenizer.with_config(&json, &file),

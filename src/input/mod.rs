@@ -4,6 +4,7 @@ mod exif;
 mod icon;
 mod image;
 mod lab;
+mod mojibake;
 mod preprocess;
 pub(crate) mod resize;
 mod text;

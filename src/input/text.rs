@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use serde_json::{Value, json};
 use tokenizers::models::bpe::{BPE, Vocab};
 
+use super::mojibake::mend;
 use crate::error::{Error, Result};
 
 /// CLIP's merges, one per line (`scripts/reference/vocabulary.py` makes the file).
@@ -32,6 +33,8 @@ impl Tokens {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Clean {
     Nothing,
+    /// Lower case, letter by letter (transformers' `Siglip2Tokenizer`).
+    Letters,
     /// Runs of white space become one blank (open_clip's `HFTokenizer`).
     Whitespace,
     /// The same, in lower case.
@@ -44,10 +47,12 @@ enum Clean {
 
 impl Clean {
     fn apply(self, text: &str) -> Cow<'_, str> {
-        let joined = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let python_space = |c: char| c.is_whitespace() || matches!(c, '\x1C'..='\x1F');
+        let joined = |text: &str| text.split(python_space).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
         let plain = |text: &str| joined(&text.to_lowercase().replace(|c: char| c.is_ascii_punctuation(), ""));
         match self {
             Clean::Nothing => text.into(),
+            Clean::Letters => text.chars().flat_map(char::to_lowercase).collect(),
             Clean::Whitespace => joined(text).into(),
             Clean::Lower => joined(&text.to_lowercase()).into(),
             Clean::Canonical => plain(text).into(),
@@ -60,6 +65,8 @@ impl Clean {
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    /// Whether a text is mended before it is cleaned.
+    mend: bool,
     clean: Clean,
     /// The id that rows are filled up with, where the tokenizer's files say which.
     pub pad: Option<u32>,
@@ -69,7 +76,7 @@ pub struct Tokenizer {
 
 impl Tokenizer {
     fn new(inner: tokenizers::Tokenizer) -> Self {
-        Self { inner, clean: Clean::Nothing, pad: None, blanked: None }
+        Self { inner, mend: false, clean: Clean::Nothing, pad: None, blanked: None }
     }
 
     /// A model folder's `tokenizer.json`; its own truncation and padding are left out.
@@ -109,20 +116,25 @@ impl Tokenizer {
     /// As transformers' SigLIP tokenizers clean: SigLIP 2 only lowers the case (`tokenization_siglip2.py`).
     pub fn for_siglip(mut self) -> Self {
         if self.clean == Clean::Nothing {
-            self.clean = Clean::Lower;
+            self.clean = Clean::Letters;
         }
         self
     }
 
-    /// As open_clip's `HFTokenizer` cleans, by `text_cfg` of `open_clip_config.json`; CLIP's own tokenizer is padded with 0.
+    /// As OpenAI's CLIP cleans (`simple_tokenizer.py`): mojibake and HTML mended, in lower case.
+    pub fn for_clip(self) -> Self {
+        Self { mend: true, clean: Clean::Lower, ..self }
+    }
+
+    /// As open_clip cleans, by `text_cfg` of `open_clip_config.json`: its `HFTokenizer`, or its copy of CLIP's, which is padded with 0.
     ///
     /// # Errors
     /// [`Error::Config`] for cleaning that is not known.
     pub fn for_open_clip(mut self, text: &Value, file: &str) -> Result<Self> {
         if text.get("hf_tokenizer_name").is_none_or(Value::is_null) {
-            self.pad = None;
-            return Ok(self);
+            return Ok(Self { pad: None, ..self.for_clip() });
         }
+        self.mend = true;
         let kwargs = &text["tokenizer_kwargs"];
         self.clean = match kwargs.get("clean").and_then(Value::as_str) {
             None | Some("whitespace") => Clean::Whitespace,
@@ -146,24 +158,31 @@ impl Tokenizer {
     pub fn from_vocabulary((vocabulary, file): (String, String), (merges, merges_file): (String, String)) -> Result<Self> {
         let fail = |file: &str, message: String| Error::Config { file: file.into(), message };
         let vocabulary: Vocab = serde_json::from_str(&vocabulary).map_err(|e| fail(&file, format!("is no vocabulary: {e}")))?;
-        let special = ["<|startoftext|>", "<|endoftext|>"].map(|token| vocabulary.get(token).copied().ok_or(token));
-        let [start, end] = match special {
-            [Ok(start), Ok(end)] => [start, end],
-            [Err(token), _] | [_, Err(token)] => return Err(fail(&file, format!("expected the token {token:?}, found none"))),
-        };
+        let special = ["<|startoftext|>", "<|endoftext|>"];
+        if let Some(token) = special.iter().find(|token| !vocabulary.contains_key(**token)) {
+            return Err(fail(&file, format!("expected the token {token:?}, found none")));
+        }
         let lines = merges.lines().filter(|l| !l.starts_with("#version") && !l.trim().is_empty());
         let pair = |line: &str| line.trim_end().split_once(' ').map(|(a, b)| (a.to_string(), b.to_string())).ok_or(line.to_string());
         let pairs = lines.map(pair).collect::<std::result::Result<Vec<_>, String>>();
         let pairs = pairs.map_err(|line| fail(&merges_file, format!("expected two pieces in each line, found `{line}`")))?;
-        byte_pair_encoding(vocabulary, pairs, [start, end])
-            .map(Self::new)
-            .map_err(|e| fail(&merges_file, format!("does not fit {file}: {e}")))
+        byte_pair_encoding(vocabulary, pairs, special).map(Self::new).map_err(|e| fail(&merges_file, format!("does not fit {file}: {e}")))
     }
 
     /// CLIP's own, built in: the ids of `CLIPTokenizerFast` of `openai/clip-vit-base-patch32`.
     pub fn clip() -> Self {
         static CLIP: OnceLock<Tokenizer> = OnceLock::new();
-        CLIP.get_or_init(|| Self::new(clip().expect("the built-in vocabulary is whole"))).clone()
+        CLIP.get_or_init(|| Self::built_in(["<|startoftext|>", "<|endoftext|>"])).clone()
+    }
+
+    /// open_clip's copy of it: the ids of its `SimpleTokenizer`.
+    pub fn open_clip() -> Self {
+        static OPEN_CLIP: OnceLock<Tokenizer> = OnceLock::new();
+        OPEN_CLIP.get_or_init(|| Self::built_in(["<start_of_text>", "<end_of_text>"]).for_clip()).clone()
+    }
+
+    fn built_in(special: [&str; 2]) -> Self {
+        Self::new(clip(special).expect("the built-in vocabulary is whole"))
     }
 
     /// The ids of `text`, at most `context` of them: a longer text is cut, its last id kept (the end of text).
@@ -171,7 +190,8 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Text`] where the tokenizer refuses, or makes nothing.
     pub fn encode(&self, text: &str, context: usize) -> Result<Tokens> {
-        let cleaned = self.clean.apply(text);
+        let mended = if self.mend { mend(text) } else { text.into() };
+        let cleaned = self.clean.apply(&mended);
         let encoding =
             self.inner.encode_fast(cleaned.as_ref(), true).map_err(|e| Error::Text(format!("`{text}` cannot be tokenised: {e}")))?;
         let mut ids = encoding.get_ids().to_vec();
@@ -183,6 +203,11 @@ impl Tokenizer {
         }
         ids.iter_mut().filter(|id| Some(**id) == self.blanked).for_each(|id| *id = 0);
         Ok(Tokens { ids, total })
+    }
+
+    /// A text as open_clip and OpenAI's CLIP mend it before they clean it: ftfy's `fix_text`, and HTML unescaped twice.
+    pub fn mend(text: &str) -> Cow<'_, str> {
+        mend(text)
     }
 
     /// The piece of each id, as the vocabulary spells it.
@@ -204,35 +229,40 @@ fn byte_pieces() -> Vec<char> {
     (0..256).filter(printable).filter_map(char::from_u32).chain(stand_ins).collect()
 }
 
-fn clip() -> tokenizers::Result<tokenizers::Tokenizer> {
+fn clip(special: [&str; 2]) -> tokenizers::Result<tokenizers::Tokenizer> {
     let mut text = String::new();
     flate2::read::GzDecoder::new(MERGES).read_to_string(&mut text)?;
     let merges: Vec<(String, String)> = text.lines().filter_map(|l| l.split_once(' ')).map(|(a, b)| (a.into(), b.into())).collect();
     let bytes: Vec<String> = byte_pieces().iter().map(char::to_string).collect();
     let pieces = bytes.iter().cloned().chain(bytes.iter().map(|b| format!("{b}</w>"))).chain(merges.iter().map(|(a, b)| format!("{a}{b}")));
-    let special = ["<|startoftext|>", "<|endoftext|>"].map(String::from);
-    let vocabulary: Vocab = pieces.chain(special).zip(0..).collect();
-    byte_pair_encoding(vocabulary, merges, [49406, 49407])
+    let vocabulary: Vocab = pieces.chain(special.map(String::from)).zip(0..).collect();
+    byte_pair_encoding(vocabulary, merges, special)
 }
 
-/// Pieces as `CLIPTokenizerFast` cuts them (transformers' `convert_slow_tokenizer.py`: `CLIPConverter`).
-fn byte_pair_encoding(vocab: Vocab, merges: Vec<(String, String)>, [start, end]: [u32; 2]) -> tokenizers::Result<tokenizers::Tokenizer> {
+/// Pieces as `CLIPTokenizerFast` cuts them (transformers' `convert_slow_tokenizer.py`: `CLIPConverter`), between a start and an end
+/// of text that are in the vocabulary.
+fn byte_pair_encoding(vocab: Vocab, merges: Vec<(String, String)>, special: [&str; 2]) -> tokenizers::Result<tokenizers::Tokenizer> {
+    let [start, end] = special;
+    let ids = special.map(|token| vocab[token]);
+    let whole = special.map(regex::escape).join("|");
+    let pieces = format!("{whole}|{}", r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+");
     let longest = vocab.keys().map(String::len).max().unwrap_or(0);
     merges.iter().try_for_each(|(a, b)| check_merge(a, b, "", longest))?;
-    let model =
-        BPE::builder().vocab_and_merges(vocab, merges).end_of_word_suffix("</w>".into()).unk_token("<|endoftext|>".into()).build()?;
+    let model = BPE::builder().vocab_and_merges(vocab, merges).end_of_word_suffix("</w>".into()).unk_token(end.into()).build()?;
 
     let mut tokenizer = tokenizers::Tokenizer::new(model);
     tokenizer
         .with_normalizer(Some(serde_json::from_value::<tokenizers::NormalizerWrapper>(json!({"type": "Sequence", "normalizers": [
         {"type": "NFC"}, {"type": "Replace", "pattern": {"Regex": "\\s+"}, "content": " "}, {"type": "Lowercase"}]}))?))?;
-    tokenizer.with_pre_tokenizer(Some(serde_json::from_value::<tokenizers::PreTokenizerWrapper>(json!({"type": "Sequence", "pretokenizers": [
-        {"type": "Split", "pattern": {"Regex": r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"}, "behavior": "Removed", "invert": true},
-        {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}]}))?));
+    tokenizer.with_pre_tokenizer(Some(serde_json::from_value::<tokenizers::PreTokenizerWrapper>(
+        json!({"type": "Sequence", "pretokenizers": [
+        {"type": "Split", "pattern": {"Regex": pieces}, "behavior": "Removed", "invert": true},
+        {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}]}),
+    )?));
     tokenizer.with_post_processor(Some(serde_json::from_value::<tokenizers::PostProcessorWrapper>(json!({"type": "RobertaProcessing",
-        "sep": ["<|endoftext|>", end], "cls": ["<|startoftext|>", start], "trim_offsets": false, "add_prefix_space": false}))?));
+        "sep": [end, ids[1]], "cls": [start, ids[0]], "trim_offsets": false, "add_prefix_space": false}))?));
     let token = |text: &str, normalized| tokenizers::AddedToken::from(text, true).normalized(normalized);
-    tokenizer.add_special_tokens([token("<|startoftext|>", true), token("<|endoftext|>", false)])?;
+    tokenizer.add_special_tokens([token(start, true), token(end, false)])?;
     Ok(tokenizer)
 }
 
@@ -254,5 +284,27 @@ fn check_merge(a: &str, b: &str, prefix: &str, longest: usize) -> tokenizers::Re
     match b.strip_prefix(prefix) {
         Some(rest) if a.len() + rest.len() <= longest => Ok(()),
         _ => Err(format!("the merge of {a:?} and {b:?} makes no piece of the vocabulary").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `scripts/reference/tokens.py` wrote what open_clip and transformers make of each.
+    #[test]
+    fn texts_are_cleaned_as_the_tokenizers_clean_them() {
+        let json = include_str!("../../tests/input/cleaned.json");
+        let cases: Vec<(String, [String; 5])> = serde_json::from_str(json).expect("the file is whole");
+        assert!(cases.len() > 50);
+        for (text, [whitespace, lower, canonical, siglip, siglip2]) in cases {
+            let of_open_clip = [(Clean::Whitespace, whitespace), (Clean::Lower, lower), (Clean::CanonicalUnderscores, canonical)];
+            for (clean, expected) in of_open_clip {
+                assert_eq!(clean.apply(&mend(&text)), expected, "{clean:?} of {text:?}");
+            }
+            for (clean, expected) in [(Clean::Canonical, siglip), (Clean::Letters, siglip2)] {
+                assert_eq!(clean.apply(&text), expected, "{clean:?} of {text:?}");
+            }
+        }
     }
 }
