@@ -6,7 +6,7 @@ mod common;
 use std::path::Path;
 
 use clip_wgpu::clip::{Config, ModelFiles, vision};
-use clip_wgpu::gpu::{Gpu, Polling};
+use clip_wgpu::gpu::Gpu;
 use clip_wgpu::graph::session::fitting_batch;
 use clip_wgpu::graph::{Graph, Kind, Rows};
 use clip_wgpu::ops::TokenEmbed;
@@ -86,14 +86,11 @@ fn a_split_batch_gives_the_same_rows() {
     });
 }
 
-/// A device that the application opened, with WebGPU's default limits and no more.
 #[test]
 fn an_application_shares_its_own_device() {
-    let Some(ours) = common::gpu() else { return };
+    let (Some(ours), Some(theirs)) = (common::gpu(), common::application_gpu()) else { return };
     pollster::block_on(async {
-        let adapter = clip_wgpu::gpu::adapters().await.into_iter().next().unwrap();
-        let (device, queue) = adapter.request_device(&wgpu::DeviceDescriptor::default()).await.unwrap();
-        let theirs = Gpu::from_device(adapter.get_info(), device.clone(), queue, Polling::of_our_own);
+        let device = theirs.device.clone();
         let load = async |gpu: Gpu| {
             let files = ModelFiles::find("pico").await.unwrap();
             Clip::load_on(&gpu.into(), files, &Options::default(), &[]).await.unwrap()

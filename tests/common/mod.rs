@@ -6,7 +6,7 @@ pub mod server;
 
 use std::sync::{Arc, OnceLock};
 
-use clip_wgpu::gpu::{self, Caps, Gpu};
+use clip_wgpu::gpu::{self, Caps, Gpu, Polling};
 use clip_wgpu::graph::kernel::Kernel;
 use clip_wgpu::graph::{Call, Data, Graph, Kind, Operand, Origin, Session, Size, Value};
 use clip_wgpu::host::{HostSession, HostWeight, HostWeights};
@@ -27,6 +27,17 @@ pub fn gpu() -> Option<Gpu> {
         eprintln!("ignored: no adapter");
     }
     gpu
+}
+
+/// A device with WebGPU's default limits and no more, as an application may have opened it.
+pub fn application_gpu() -> Option<Gpu> {
+    gpu()?;
+    pollster::block_on(async {
+        let adapter = gpu::adapters().await.into_iter().next()?;
+        let (device, queue) = adapter.request_device(&wgpu::DeviceDescriptor::default()).await.expect("the adapter gives a device");
+        assert_eq!(device.limits(), wgpu::Limits::default());
+        Some(Gpu::from_device(adapter.get_info(), device, queue, Polling::of_our_own))
+    })
 }
 
 /// Numbers that are the same on every machine (a 64-bit LCG).
