@@ -39,10 +39,21 @@ pub fn run(arguments: Arguments, set: LabelSet) -> Result<(), String> {
             let engine = Engine::start(Some(executor), told);
             Box::new(Viewer::new(&context.egui_ctx, context.wgpu_render_state.clone(), engine, gpu, names, state))
         };
-        eframe::run_native("clip-wgpu viewer", options, Box::new(move |context| Ok(begin(context))))
-            .map_err(|e| format!("no window can be opened: {e}; --headless needs none"))?;
+        eframe::run_native("clip-wgpu viewer", options, Box::new(move |context| Ok(begin(context)))).map_err(|e| no_window(&e))?;
     }
     kept.lock().unwrap_or_else(PoisonError::into_inner).over.take().map_or(Ok(()), Err)
+}
+
+/// What the system says of it names winit's source files, so it stands last.
+fn no_window(error: &eframe::Error) -> String {
+    let unset = |name: &str| std::env::var_os(name).is_none_or(|value| value.is_empty());
+    match cfg!(target_os = "linux") && unset("DISPLAY") && unset("WAYLAND_DISPLAY") {
+        true => {
+            "no window can be opened: there is no X11 or Wayland display (DISPLAY and WAYLAND_DISPLAY are not set); --headless needs none"
+                .into()
+        }
+        false => format!("no window can be opened; --headless needs none. The system says: {error}"),
+    }
 }
 
 /// A label's place among those of the set.
@@ -104,6 +115,7 @@ pub struct Viewer {
 #[derive(Default)]
 pub struct Typed {
     pub label: String,
+    pub background: String,
     pub source: String,
     pub model: String,
     pub device: String,
@@ -132,6 +144,7 @@ impl Viewer {
         let located = arguments.located.clone();
         engine.ask(Ask::Locate(place(&set, located.as_deref())));
         let typed = Typed {
+            background: set.background.join("\n"),
             source: arguments.source.clone(),
             model: arguments.model.clone(),
             device: arguments.device.to_string(),
@@ -214,6 +227,7 @@ impl Viewer {
         match LabelSet::load(path) {
             Ok(set) => {
                 self.set = set;
+                self.typed.background = self.set.background.join("\n");
                 self.typed.file = path.display().to_string();
                 self.note = None;
                 self.relabel();
@@ -224,13 +238,14 @@ impl Viewer {
 
     pub fn snapshot(&mut self, context: &egui::Context) {
         let path = PathBuf::from(format!("snapshot-{}.png", self.said.number));
-        self.note = Some(Ok(format!("{} is written", path.display())));
+        let (kept, told) = (self.kept.clone(), repaint(context));
         context.request_screenshot(move |image: Arc<egui::ColorImage>| {
             let (width, height) = (image.size[0] as u32, image.size[1] as u32);
             let bytes: Vec<u8> = image.pixels.iter().flat_map(|p| p.to_array()).collect();
-            if let Err(e) = image::save_buffer(&path, &bytes, width, height, image::ColorType::Rgba8) {
-                eprintln!("viewer: {}: {e}", path.display());
-            }
+            let saved = image::save_buffer(&path, &bytes, width, height, image::ColorType::Rgba8);
+            let note = saved.map(|()| format!("{} is written", path.display())).map_err(|e| format!("{}: {e}", path.display()));
+            kept.lock().unwrap_or_else(PoisonError::into_inner).note = Some(note);
+            told();
         });
     }
 
@@ -249,6 +264,7 @@ impl Viewer {
     /// Takes what capture and engine have.
     fn take(&mut self, context: &egui::Context) {
         self.said = self.engine.said();
+        self.note = self.kept.lock().unwrap_or_else(PoisonError::into_inner).note.take().or(self.note.take());
         if self.said.lost && self.said.frames == 0 {
             let why = "the device was lost before it had scored a frame: try --device cpu, or another of `clip-wgpu device`";
             self.kept.lock().unwrap_or_else(PoisonError::into_inner).over = Some(why.into());

@@ -1,7 +1,7 @@
 //! The thread that scores frames. It takes the newest one each time, so a slow model misses some and holds nobody up.
 
 use std::collections::VecDeque;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -155,23 +155,21 @@ impl<F: Fn() + Send + Sync + Clone + 'static> Worker<F> {
     fn run(mut self) {
         let (mut seen, mut last) = (None, Instant::now());
         loop {
-            loop {
-                match self.asked.try_recv() {
-                    Ok(ask) => self.answer(ask, &mut seen),
-                    Err(std::sync::mpsc::TryRecvError::Empty) => break,
-                    Err(std::sync::mpsc::TryRecvError::Disconnected) => return,
+            let ask = match self.watched.as_ref().filter(|_| !self.paused && self.model.is_some()) {
+                Some(_) => self.asked.try_recv(),
+                None => self.asked.recv().map_err(|_| TryRecvError::Disconnected), // there is nothing else to do
+            };
+            match ask {
+                Ok(ask) => self.answer(ask, &mut seen),
+                Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Empty) => {
+                    let next = self.watched.as_ref().and_then(|c| c.after(seen, Duration::from_millis(20)));
+                    if let Some(shown) = next {
+                        seen = Some(shown.number);
+                        self.score(&shown, &mut last);
+                    }
                 }
             }
-            let ready = !self.paused && self.model.is_some();
-            let next = self.watched.as_ref().filter(|_| ready).and_then(|c| c.after(seen, Duration::from_millis(20)));
-            let Some(shown) = next else {
-                if !ready || self.watched.is_none() {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                continue;
-            };
-            seen = Some(shown.number);
-            self.score(&shown, &mut last);
         }
     }
 

@@ -14,8 +14,10 @@ pub struct LabelSet {
     /// None: what the model was trained for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<ScoreName>,
-    /// Whether "something else" stands among them.
+    /// Whether "none of these" stands among them.
     pub none_of_these: bool,
+    /// Whole prompts of what is none of them; together they are one score.
+    pub background: Vec<String>,
     /// The model that taught labels belong to: its embeddings mean nothing to another.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub taught_by: Option<String>,
@@ -53,8 +55,8 @@ impl From<Score> for ScoreName {
     }
 }
 
-/// The prompt of a background, as on the web page.
-pub const NONE: &str = "something else";
+/// The name of the backgrounds' score.
+pub const NONE: &str = "none of these";
 
 impl Default for LabelSet {
     fn default() -> Self {
@@ -64,6 +66,7 @@ impl Default for LabelSet {
             template: "a photo of a {}".into(),
             score: None,
             none_of_these: false,
+            background: ["something else", "an empty background", "a blurry photo"].map(String::from).into(),
             taught_by: None,
         }
     }
@@ -126,10 +129,17 @@ impl LabelSet {
         self.labels.iter().map(|l| l.text.as_str()).chain(self.none_of_these.then_some(NONE))
     }
 
+    /// Prompts of backgrounds that are scored.
+    pub fn backgrounds(&self) -> &[String] {
+        if self.none_of_these { &self.background } else { &[] }
+    }
+
     /// What keeps the set from being scored.
     pub fn complaint(&self) -> Option<String> {
-        let template = !self.template.contains("{}");
-        template.then(|| format!("a prompt has {{}} where the label goes, `{}` has none", self.template))
+        if !self.template.contains("{}") {
+            return Some(format!("a prompt has {{}} where the label goes, `{}` has none", self.template));
+        }
+        (self.none_of_these && self.background.is_empty()).then(|| "none of these: expected a prompt for a background, found none".into())
     }
 }
 

@@ -12,7 +12,7 @@ use clip_wgpu::{Error, Executor, Options, Result, Score};
 use crate::frame::Shown;
 use crate::heat::{Heat, heat};
 use crate::labels::{LabelSet, ScoreName};
-use crate::score::{Logits, scores};
+use crate::score::{Logits, scores, with_one_background};
 
 pub struct Model {
     pub name: String,
@@ -25,6 +25,8 @@ pub struct Model {
 struct Looked {
     classifier: Classifier,
     taught: Vec<bool>,
+    /// How many of the last rows are of backgrounds.
+    backgrounds: usize,
     score: ScoreName,
 }
 
@@ -84,9 +86,9 @@ impl Model {
         if let Some(complaint) = set.complaint() {
             return Err(Error::Argument(complaint));
         }
-        let prototypes: Vec<Option<&[f32]>> =
-            set.labels.iter().map(|l| l.prototype.as_deref()).chain(set.none_of_these.then_some(None)).collect();
-        if prototypes.is_empty() {
+        let prototypes: Vec<Option<&[f32]>> = set.labels.iter().map(|l| l.prototype.as_deref()).collect();
+        let backgrounds: Vec<&str> = set.backgrounds().iter().map(String::as_str).collect();
+        if prototypes.is_empty() && backgrounds.is_empty() {
             return Ok(());
         }
         let width = self.clip.config.embed;
@@ -94,17 +96,20 @@ impl Model {
             return Err(Error::Argument(format!("some labels were taught with the model `{other}`: teach them again, or remove them")));
         }
         let texts: Vec<&str> = set.names().zip(&prototypes).filter(|(_, p)| p.is_none()).map(|(name, _)| name).collect();
-        let rows = match texts.is_empty() {
-            true => Embeddings { rows: 0, width, data: Vec::new() },
-            false => self.clip.label_rows(&mut self.prompts, &texts, &[&set.template])?,
+        let mut rows_of = |texts: &[&str], template: &str| match texts.is_empty() {
+            true => Ok(Embeddings { rows: 0, width, data: Vec::new() }),
+            false => self.clip.label_rows(&mut self.prompts, texts, &[template]),
         };
+        let (rows, of_backgrounds) = (rows_of(&texts, &set.template)?, rows_of(&backgrounds, "{}")?);
         let mut text_rows = (0..rows.rows).map(|i| rows.row(i));
-        let data: Vec<f32> = prototypes.iter().flat_map(|p| p.or_else(|| text_rows.next())).flatten().copied().collect();
-        let names: Vec<&str> = set.names().collect();
+        let of_labels = prototypes.iter().flat_map(|p| p.or_else(|| text_rows.next())).flatten();
+        let data: Vec<f32> = of_labels.chain(&of_backgrounds.data).copied().collect();
+        let names: Vec<&str> = set.labels.iter().map(|l| l.text.as_str()).chain(backgrounds.iter().copied()).collect();
         let all = Embeddings { rows: names.len(), width, data };
         let classifier = self.clip.classifier_of(&names, all)?;
-        let taught = prototypes.iter().map(Option::is_some).collect();
-        self.looks_for = Some(Looked { classifier, taught, score: set.score.unwrap_or(self.score()) });
+        let taught = prototypes.iter().map(Option::is_some).chain(backgrounds.iter().map(|_| false)).collect();
+        let backgrounds = backgrounds.len();
+        self.looks_for = Some(Looked { classifier, taught, backgrounds, score: set.score.unwrap_or(self.score()) });
         Ok(())
     }
 
@@ -113,14 +118,15 @@ impl Model {
     /// # Errors
     /// What the device says.
     pub fn scored(&self, shown: &Shown) -> Result<Option<Scored>> {
-        let Some(Looked { classifier, taught, score }) = &self.looks_for else { return Ok(None) };
+        let Some(Looked { classifier, taught, backgrounds, score }) = &self.looks_for else { return Ok(None) };
         let begun = Instant::now();
         let cosines = match (&shown.texture, &self.clip.executor) {
             (Some(texture), Executor::Gpu(_)) => classifier.classify_frame(&self.clip, texture, Score::Cosine)?,
             _ => classifier.classify(&self.clip, &[shown.frame.to_image()?], Score::Cosine)?,
         };
         let logits = Logits { scale: self.clip.logit_scale.exp(), bias: self.clip.logit_bias };
-        Ok(Some(Scored { scores: scores(&cosines, taught, logits, *score), took: begun.elapsed() }))
+        let scores = with_one_background(scores(&cosines, taught, logits, *score), *backgrounds, *score);
+        Ok(Some(Scored { scores, took: begun.elapsed() }))
     }
 
     /// Where in a frame a label is, by its place among [`LabelSet::names`].
@@ -210,6 +216,21 @@ mod tests {
         set.labels.remove(1);
         model.look_for(&set).unwrap();
         assert_eq!(model.encoded(), 6, "moved and removed: nothing new");
+    }
+
+    #[test]
+    fn what_is_none_of_the_labels_is_none_of_them() {
+        let mut model = Model::load("pico", &Executor::Host, |_, _, _| {}).unwrap();
+        let background = ["a photo of a tiger", "a photo of a guitar"].map(String::from).into();
+        let mut set = LabelSet { none_of_these: true, background, ..LabelSet::default() };
+        set.labels.retain(|l| l.text != "tiger" && l.text != "guitar");
+        model.look_for(&set).unwrap();
+        for (file, name) in [("tiger.jpg", crate::labels::NONE), ("guitar.jpg", crate::labels::NONE), ("red-circle.png", "red circle")] {
+            let scores = model.scored(&shown(file)).unwrap().unwrap().scores;
+            assert_eq!(set.names().nth(crate::score::best(&scores).unwrap()), Some(name), "{file}: {scores:?}");
+        }
+        set.background.clear();
+        assert!(model.look_for(&set).unwrap_err().to_string().contains("expected a prompt for a background"));
     }
 
     #[test]

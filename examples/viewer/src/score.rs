@@ -39,6 +39,18 @@ pub fn scores(cosines: &[f32], taught: &[bool], logits: Logits, score: ScoreName
     }
 }
 
+/// The scores with the last ones, of `backgrounds`, as one: their sum where all sum to one, else the best of them.
+pub fn with_one_background(mut scores: Vec<f32>, backgrounds: usize, score: ScoreName) -> Vec<f32> {
+    if backgrounds > 0 {
+        let last = scores.split_off(scores.len() - backgrounds);
+        scores.push(match score {
+            ScoreName::Softmax => last.iter().sum(),
+            ScoreName::Sigmoid | ScoreName::Cosine => last.iter().copied().fold(f32::MIN, f32::max),
+        });
+    }
+    scores
+}
+
 /// Scores over time: a running mean, and a leader that changes only for one that is clearly ahead.
 #[derive(Clone, Debug, Default)]
 pub struct Smooth {
@@ -88,6 +100,15 @@ mod tests {
         let other = scores(&[0.29, 0.19, 0.60], &taught, CLIP, ScoreName::Softmax);
         assert_eq!(best(&other), Some(0), "{other:?}");
         assert!((other.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn backgrounds_are_one_score() {
+        let scores = [0.5, 0.2, 0.2, 0.1];
+        assert_eq!(with_one_background(scores.into(), 0, ScoreName::Softmax), scores);
+        assert_eq!(with_one_background(scores.into(), 2, ScoreName::Sigmoid), [0.5, 0.2, 0.2]);
+        let summed = with_one_background(scores.into(), 3, ScoreName::Softmax);
+        assert!((summed[1] - 0.5).abs() < 1e-6 && summed.len() == 2, "{summed:?}");
     }
 
     #[test]

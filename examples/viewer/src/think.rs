@@ -155,6 +155,15 @@ impl Viewer {
             }
             changed |= ui.checkbox(&mut self.set.none_of_these, "none of these").changed();
         });
+        if self.set.none_of_these {
+            let field = egui::TextEdit::multiline(&mut self.typed.background).desired_rows(2).desired_width(f32::INFINITY);
+            let edited = ui.add(field.hint_text("what is none of these: a prompt in each line")).lost_focus();
+            if edited {
+                let lines = self.typed.background.lines().map(str::trim).filter(|line| !line.is_empty());
+                self.set.background = lines.map(String::from).collect();
+                changed = true;
+            }
+        }
         if ui.add(egui::Slider::new(&mut self.arguments.smoothing, 0.0..=3.0).text("seconds of smoothing")).changed() {
             self.engine.ask(Ask::Smooth(self.arguments.smoothing()));
         }
