@@ -22,6 +22,7 @@ impl Frame {
     }
 
     /// A frame of Y0 U Y1 V in rows of `stride` bytes, as cameras send them: BT.601, 16 to 235.
+    #[cfg(any(target_os = "linux", test))]
     pub fn of_yuyv(width: u32, height: u32, stride: usize, bytes: &[u8]) -> Option<Self> {
         let row = 2 * width as usize;
         if !width.is_multiple_of(2) || stride < row || bytes.len() < stride * (height as usize).checked_sub(1)? + row {

@@ -14,17 +14,14 @@ use crate::model::Model;
 use crate::score::Smooth;
 use crate::source::{self, Stop};
 
-/// Says on stderr how far loading is, where a person sees it: at most ten times a second, and only what takes longer than a second.
+/// Says on stderr how far loading is, where a person sees it: what takes longer than a second, at most ten times in each.
 fn progress() -> impl Fn(&str, u64, u64) + Send + Sync + Clone {
     let (begun, said) = (Instant::now(), Arc::new(Mutex::new(Instant::now())));
-    let seen = std::io::stderr().is_terminal();
     move |doing, done, all| {
         let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-        let long = begun.elapsed() > Duration::from_secs(1);
-        if seen && long && (said.elapsed() > Duration::from_millis(100) || done == all) {
+        if std::io::stderr().is_terminal() && begun.elapsed() > Duration::from_secs(1) && said.elapsed() > Duration::from_millis(100) {
             *said = Instant::now();
-            let end = if done == all { "\r\x1b[K" } else { "" };
-            eprint!("\rviewer: {doing}, {:.0} of {:.0} MB{end}", done as f64 / 1e6, all as f64 / 1e6);
+            eprint!("\rviewer: {doing}, {:.0} of {:.0} MB", done as f64 / 1e6, all as f64 / 1e6);
         }
     }
 }
@@ -36,6 +33,9 @@ fn progress() -> impl Fn(&str, u64, u64) + Send + Sync + Clone {
 pub fn run(arguments: &Arguments, set: LabelSet) -> Result<(), String> {
     let executor = pollster::block_on(arguments.device.open()).map_err(|e| e.to_string())?;
     let mut model = Model::load(&arguments.model, &executor, progress()).map_err(|e| e.to_string())?;
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K"); // over what it said of loading
+    }
     model.look_for(&set).map_err(|e| e.to_string())?;
     let names: Vec<&str> = set.names().collect();
     let mut textures = match &executor {

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use clip_wgpu::blocking::{Classifier, Clip};
 use clip_wgpu::clip::{Embeddings, ModelFiles, PromptCache};
-use clip_wgpu::hub::Hub;
 use clip_wgpu::input::ResizeMode;
 use clip_wgpu::{Error, Executor, Options, Result, Score};
 
@@ -44,14 +43,8 @@ impl Model {
     /// # Errors
     /// As [`clip_wgpu::Clip::load`].
     pub fn load(name: &str, executor: &Executor, progress: impl Fn(&str, u64, u64) + Send + Sync + Clone + 'static) -> Result<Self> {
-        if let Some(repository) = clip_wgpu::clip::repository(name)? {
-            let mut hub = Hub::from_env();
-            if hub.model(&repository).is_err() {
-                let told = progress.clone();
-                hub.progress = Some(Arc::new(move |done, all| told("downloading", done, all)));
-                hub.pull(&repository)?;
-            }
-        }
+        #[cfg(feature = "hub")]
+        pull(name, progress.clone())?;
         let options = Options { batch: 1, progress: Some(Arc::new(move |done, all| progress("loading", done, all))), ..Options::default() };
         let clip = pollster::block_on(async { clip_wgpu::Clip::load_on(executor, ModelFiles::find(name).await?, &options, &[]).await })?;
         Ok(Self { name: name.into(), clip: clip.into(), prompts: PromptCache::default(), looks_for: None })
@@ -186,6 +179,19 @@ impl Model {
         let scored = median(&|| self.scored(shown).map(drop))?;
         Ok([prepare, encoded.saturating_sub(prepare), scored.saturating_sub(encoded)])
     }
+}
+
+/// Downloads a model that is named on the Hub and not here.
+#[cfg(feature = "hub")]
+fn pull(name: &str, progress: impl Fn(&str, u64, u64) + Send + Sync + 'static) -> Result<()> {
+    if let Some(repository) = clip_wgpu::clip::repository(name)? {
+        let mut hub = clip_wgpu::hub::Hub::from_env();
+        if hub.model(&repository).is_err() {
+            hub.progress = Some(Arc::new(move |done, all| progress("downloading", done, all)));
+            hub.pull(&repository)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

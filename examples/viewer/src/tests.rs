@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use clip_wgpu::Device;
-use eframe::egui::Key;
+use eframe::egui::{DroppedFile, Key};
 use eframe::egui_wgpu::WgpuSetup;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
@@ -168,6 +168,38 @@ fn labels_are_added_taught_located_saved_and_recorded_by_hand() {
     shot(&mut harness, "where");
     click(&mut harness, "Whole picture");
     until(&mut harness, "the whole picture is shown", |h| h.state().said.heat.is_none());
+}
+
+/// A file as a window system hands it over.
+#[derive(Debug)]
+struct Dropped(PathBuf);
+
+impl DroppedFile for Dropped {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+    fn bytes(&self) -> Result<Vec<u8>, String> {
+        std::fs::read(&self.0).map_err(|e| e.to_string())
+    }
+}
+
+#[test]
+fn a_dropped_file_is_watched_or_opened() {
+    let picture = samples().join("tiger.jpg");
+    let (mut harness, _) = viewer(&["--source", picture.to_str().unwrap(), "--every", "0.05", "-l", "tiger", "-l", "fish"]);
+    running(&mut harness);
+    let labels = fresh("dropped").join("labels.txt");
+    std::fs::write(&labels, "guitar\nteapot\n").unwrap();
+    for file in [samples().join("guitar.jpg"), labels] {
+        harness.input_mut().dropped_files.push(Arc::new(Dropped(file)));
+        harness.step();
+    }
+    until(&mut harness, "the picture that was dropped has the label that was dropped", |h| {
+        let (shown, _) = h.state().capture.newest();
+        let watched = shown.is_some_and(|s| s.frame.name.as_deref().is_some_and(|name| name.ends_with("guitar.jpg")));
+        let said = &h.state().said;
+        watched && said.names == ["guitar", "teapot"] && said.smooth.leader == Some(0)
+    });
 }
 
 #[test]
