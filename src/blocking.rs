@@ -86,6 +86,14 @@ impl Clip {
         pollster::block_on(self.0.value_of_pixels(name, pixels))
     }
 
+    /// [`clip::Clip::value_of_ids`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn value_of_ids(&self, name: &str, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>> {
+        pollster::block_on(self.0.value_of_ids(name, texts))
+    }
+
     /// [`clip::Clip::fingerprint`]
     ///
     /// # Errors

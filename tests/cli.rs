@@ -4,7 +4,7 @@
 #[path = "common/command.rs"]
 mod command;
 
-use command::{finish, root, run, run_with_input, scratch, text};
+use command::{command, finish, root, run, run_with_input, scratch, text};
 use serde_json::Value;
 
 const SAMPLES: [(&str, &str); 5] = [
@@ -52,6 +52,17 @@ fn classify_labels_every_sample_right_on_both_devices() {
         }
         assert_eq!(said["failed"], Value::Array(vec![]));
     }
+}
+
+#[test]
+fn the_environment_names_a_model_and_an_argument_goes_before_it() {
+    let named = |arguments: &[&str]| {
+        finish(command(&with(&[&["embed", "text", "a dog", "--json"], arguments])).env("CLIP_WGPU_MODEL", "no/such/model/here"), b"")
+    };
+    named(&[]).fails(2, &["no/such/model/here"]);
+    assert_eq!(named(&["-m", "pico"]).json()["model"], "pico");
+    let of_environment = finish(command(&["embed", "text", "a dog", "--json"]).env("CLIP_WGPU_MODEL", "pico"), b"").json();
+    assert_eq!(of_environment["model"], "pico");
 }
 
 /// Whether there is a GPU, hardware or software; CI must have one.

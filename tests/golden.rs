@@ -246,6 +246,28 @@ fn parts_of_patches() {
     }
 }
 
+/// Hidden states and what is pooled, by name: of transformers' text tower.
+#[test]
+fn hidden_states_of_texts() {
+    for model in ["hf_quick", "hf_text_only", "siglip_hf"] {
+        let want = expected(model);
+        let files = pollster::block_on(ModelFiles::find(folder(model).to_str().unwrap())).unwrap();
+        let (last, pooled) = (files.config.text_hidden_state(2).unwrap(), "text.embedding");
+        assert!(files.config.text_hidden_state(3).unwrap_err().to_string().contains("expected a layer from 0 to 2, found 3"));
+        let clip = load(&Executor::Host, model, StoredAs::Auto, &[&last, pooled]);
+        let rows = |name: &str| pollster::block_on(clip.value_of_ids(name, &want.ids)).unwrap();
+        let width = clip.config.text().unwrap().tower.width;
+        for (i, row) in rows(&last).iter().enumerate() {
+            let tokens = if clip.config.text().unwrap().sees_padding() { want.ids[i].len() } else { want.eot[i] as usize + 1 };
+            let of_text = &want.floats["text.block.1.out"][i * want.ids[i].len() * width..][..tokens * width];
+            assert!(deviation(row, of_text) <= BOUND, "{model}: text {i}");
+        }
+        assert!(deviation(&rows(pooled).concat(), &want.floats[pooled]) <= BOUND, "{model}");
+        let refused = pollster::block_on(clip.value_of_ids("text.block.0.out", &want.ids));
+        assert!(refused.is_err(), "{model}: a value that was not kept");
+    }
+}
+
 /// `--image-size`: positions resampled as open_clip does, up and down.
 #[test]
 fn pictures_of_another_size() {

@@ -251,7 +251,12 @@ fn names_stand_for_repositories() {
         assert!(wrong(typed).ends_with(&format!("; did you mean {meant}?")), "{}", wrong(typed));
     }
     assert_eq!(registry::nearest("openai/clip-vit-base-pach32").as_deref(), Some("openai/clip-vit-base-patch32"));
+    assert_eq!(registry::nearest("OpenAI/CLIP-ViT-base-patch32").as_deref(), Some("openai/clip-vit-base-patch32"));
+    assert_eq!(registry::nearest("openai/clip-vit-base-patch32"), None, "it is a name, and not a slip of another");
     assert_eq!(registry::nearest("someone/my-own-model"), None);
+    let nobody = Hub { endpoint: "http://127.0.0.1:9".into(), ..hub(&Server::start(files()), "nobody") };
+    let error = nobody.pull("openai/clip-vit-base-pach32").unwrap_err().to_string();
+    assert!(error.contains("could not be had") && error.ends_with("; did you mean openai/clip-vit-base-patch32?"), "{error}");
     let offline = Hub { offline: true, ..hub(&Server::start(files()), "slips") };
     let error = offline.model("openai/clip-vit-base-pach32").unwrap_err().to_string();
     assert!(error.ends_with("; did you mean openai/clip-vit-base-patch32?"), "{error}");

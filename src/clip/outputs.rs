@@ -1,9 +1,9 @@
-//! What the image tower makes on its way, under the names that transformers gives it.
+//! What the towers make on their way, under the names that transformers gives it.
 
-use super::config::{Config, VisionPool};
+use super::config::{Block, Config, VisionPool};
 use super::model::Clip;
 use crate::error::{Error, Result};
-use crate::graph::Data;
+use crate::graph::{Data, Rows};
 
 impl Config {
     /// The name of the value that is `hidden_states[blocks]` of transformers' image tower: each token `[tokens, width]` after so
@@ -13,16 +13,16 @@ impl Config {
     /// [`Error::Argument`] for more blocks than there are.
     pub fn hidden_state(&self, blocks: usize) -> Result<String> {
         let v = self.vision()?;
-        let all = &v.tower.blocks;
-        if blocks > all.len() {
-            return Err(Error::Argument(format!("expected a layer from 0 to {}, found {blocks}", all.len())));
-        }
-        let last = all[..blocks].iter().rposition(|b| b.heads > 0 || b.hidden > 0); // a pruned block makes nothing
-        Ok(match last {
-            Some(i) => format!("vision.block.{i}.out"),
-            None if v.ln_pre => "vision.ln_pre".into(),
-            None => "vision.patch_embed".into(),
-        })
+        let first = if v.ln_pre { "vision.ln_pre" } else { "vision.patch_embed" };
+        after(&v.tower.blocks, blocks, "vision", first)
+    }
+
+    /// The same of the text tower: each token after so many blocks.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for more blocks than there are.
+    pub fn text_hidden_state(&self, blocks: usize) -> Result<String> {
+        after(&self.text()?.tower.blocks, blocks, "text", "text.token_embed")
     }
 
     /// The name of the value that is `pooler_output` of transformers' image tower: `[width]`.
@@ -33,6 +33,15 @@ impl Config {
         let v = self.vision()?;
         Ok(if v.norm_first && v.pool != VisionPool::Class { "vision.pool".into() } else { "vision.ln_post".into() })
     }
+}
+
+/// The name of what a tower has after so many blocks; `first` is what they begin with.
+fn after(all: &[Block], blocks: usize, tower: &str, first: &str) -> Result<String> {
+    if blocks > all.len() {
+        return Err(Error::Argument(format!("expected a layer from 0 to {}, found {blocks}", all.len())));
+    }
+    let last = all[..blocks].iter().rposition(|b| b.heads > 0 || b.hidden > 0); // a pruned block makes nothing
+    Ok(last.map_or(first.into(), |i| format!("{tower}.block.{i}.out")))
 }
 
 impl Clip {
@@ -58,6 +67,25 @@ impl Clip {
         for part in pixels.chunks(3 * self.config.vision()?.size.pow(2) * tower.runner.capacity().batch) {
             let inputs = [(tower.ends.input, Data::F32(part))];
             rows.extend(tower.runner.run_and_read(&inputs, self.pixels_size(part)?, &[value]).await?.remove(0));
+        }
+        Ok(rows)
+    }
+
+    /// A value of the text tower that was kept when the model was loaded, for each text: `[tokens, width]` from start to end of text,
+    /// or `[width]`. Where padding counts, the tokens are those of the whole context.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a value that was not kept; else as [`Clip::encode_ids`].
+    pub async fn value_of_ids(&self, name: &str, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>> {
+        let tower = self.text()?;
+        let (value, mut rows) = (tower.graph.named(&[name])?[0], Vec::new());
+        let desc = tower.graph.desc(value);
+        for part in texts.chunks(tower.runner.capacity().batch) {
+            let (inputs, size) = self.text_inputs(part)?;
+            let found = tower.runner.run_and_read(&inputs.of(&tower.ends), size, &[value]).await?.remove(0);
+            let own = |length: &u32| if desc.rows == Rows::Tokens { *length as usize * desc.width } else { desc.width };
+            let each = found.chunks(desc.rows.per_item(size) * desc.width).zip(&inputs.lengths);
+            rows.extend(each.map(|(row, length)| row[..own(length)].to_vec()));
         }
         Ok(rows)
     }

@@ -90,14 +90,14 @@ pub fn openai(name: &str) -> Option<&'static str> {
     OPENAI.iter().find(|(own, _)| *own == name).map(|(_, known)| *known)
 }
 
-/// The known name that is most like `name`, where one is like enough to be a slip of the keys.
+/// The known name that is most like `name`, where one is like enough for a slip of the keys and `name` is none itself.
 pub fn nearest(name: &str) -> Option<String> {
     let tagged = pretrained().iter().map(|p| format!("{}/{}", p.name, p.tag));
     let repos = pretrained().iter().map(|p| p.repo.clone());
     let plain = OPENAI.iter().map(|(own, _)| *own).chain(ON_THE_HUB).chain(["pico"]).map(str::to_string);
     let like = |known: &String| strsim::normalized_damerau_levenshtein(&name.to_lowercase(), &known.to_lowercase());
-    let scored = tagged.chain(repos).chain(plain).map(|known| (like(&known), known)).filter(|(like, known)| *like >= 0.75 && known != name);
-    scored.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
+    let scored = tagged.chain(repos).chain(plain).map(|known| (like(&known), known)).filter(|(like, _)| *like >= 0.75);
+    scored.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known).filter(|known| known != name)
 }
 
 /// `; did you mean …?`, where there is such a name.

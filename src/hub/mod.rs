@@ -186,8 +186,9 @@ impl Hub {
                 format!("{} has no {what}: is the name right{}?", self.endpoint, did_you_mean(repo).trim_end_matches('?'))
             }
             other => format!(
-                "{what} could not be had from {}: {other}. Without a network, use what was pulled before, the model in the box (-m pico) or a folder (-m DIR)",
-                self.endpoint
+                "{what} could not be had from {}: {other}. Without a network, use what was pulled before, the model in the box (-m pico) or a folder (-m DIR){}",
+                self.endpoint,
+                did_you_mean(repo)
             ),
         };
         Error::Model { name: repo.into(), message }
