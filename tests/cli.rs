@@ -59,7 +59,7 @@ fn the_environment_names_a_model_and_an_argument_goes_before_it() {
     let named = |arguments: &[&str]| {
         finish(command(&with(&[&["embed", "text", "a dog", "--json"], arguments])).env("CLIP_WGPU_MODEL", "no/such/model/here"), b"")
     };
-    named(&[]).fails(2, &["no/such/model/here"]);
+    named(&[]).fails(1, &["no/such/model/here"]);
     assert_eq!(named(&["-m", "pico"]).json()["model"], "pico");
     let of_environment = finish(command(&["embed", "text", "a dog", "--json"]).env("CLIP_WGPU_MODEL", "pico"), b"").json();
     assert_eq!(of_environment["model"], "pico");
