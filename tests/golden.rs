@@ -19,6 +19,14 @@ fn folder(model: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(model)
 }
 
+/// The floats of a file of tensors.
+fn floats(path: &Path) -> BTreeMap<String, Vec<f32>> {
+    let bytes = std::fs::read(path).expect("scripts/reference made it");
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let tensors = file.iter().filter(|(_, tensor)| tensor.dtype() == safetensors::Dtype::F32);
+    tensors.map(|(name, t)| (name.into(), t.data().chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect())).collect()
+}
+
 struct Expected {
     floats: BTreeMap<String, Vec<f32>>,
     ids: Vec<Vec<u32>>,
@@ -27,21 +35,14 @@ struct Expected {
 
 fn expected(model: &str) -> Expected {
     let path = folder(model);
-    let path = if path.is_file() { path.parent().unwrap().to_path_buf() } else { path };
-    let bytes = std::fs::read(path.join("expected.safetensors")).expect("run scripts/reference/golden.py");
+    let path = if path.is_file() { path.parent().unwrap().to_path_buf() } else { path }.join("expected.safetensors");
+    let bytes = std::fs::read(&path).expect("run scripts/reference/golden.py");
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let whole = |name: &str| {
         file.tensor(name).unwrap().data().chunks(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as u32).collect::<Vec<_>>()
     };
     let context = file.tensor("ids").unwrap().shape()[1];
-    let floats = file.iter().filter(|(name, _)| !matches!(*name, "ids" | "eot"));
-    Expected {
-        floats: floats
-            .map(|(name, t)| (name.into(), t.data().chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()))
-            .collect(),
-        ids: whole("ids").chunks(context).map(<[u32]>::to_vec).collect(),
-        eot: whole("eot"),
-    }
+    Expected { floats: floats(&path), ids: whole("ids").chunks(context).map(<[u32]>::to_vec).collect(), eot: whole("eot") }
 }
 
 /// Greatest difference, in standard deviations of `want`.
@@ -228,15 +229,7 @@ fn families() {
 #[test]
 fn parts_of_patches() {
     for (model, executor) in ["hf_quick", "siglip_hf", "clipa"].into_iter().flat_map(|m| executors().into_iter().map(move |e| (m, e))) {
-        let bytes = std::fs::read(folder(model).join("parts.safetensors")).unwrap();
-        let want: Vec<f32> = SafeTensors::deserialize(&bytes)
-            .unwrap()
-            .tensor("parts")
-            .unwrap()
-            .data()
-            .chunks(4)
-            .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
-            .collect();
+        let want = floats(&folder(model).join("parts.safetensors")).remove("parts").unwrap();
         let clip = load(&executor, model, StoredAs::Auto, &[]);
         let found = pollster::block_on(clip.pixel_parts(&expected(model).floats["pixels"])).unwrap();
         assert_eq!(clip.patch_grid().unwrap(), 3);
@@ -268,18 +261,19 @@ fn hidden_states_of_texts() {
     }
 }
 
-/// `--image-size`: positions resampled as open_clip does, up and down.
+/// `--image-size`: positions resampled up and down, as open_clip does, and as transformers does where the folder is its own.
 #[test]
 fn pictures_of_another_size() {
-    for model in ["open_clip_ratio", "clipa"] {
-        let want = expected(model);
+    for model in ["open_clip_ratio", "clipa", "hf_quick", "siglip_hf"] {
+        let own = folder(model).join("resized.safetensors");
+        let want = floats(&if own.exists() { own } else { folder(model).join("expected.safetensors") });
         for size in [50, 20] {
             let files = pollster::block_on(ModelFiles::find(&folder(model).display().to_string())).unwrap();
             let options = Options { image_size: Some(size), ..Options::default() };
             let clip = pollster::block_on(Clip::load_on(&Executor::Host, files, &options, &[])).unwrap();
             assert_eq!(clip.preprocess.size, size);
-            let got = pollster::block_on(clip.encode_pixels(&want.floats[&format!("resized{size}.pixels")])).unwrap();
-            let error = deviation(&got.data, &want.floats[&format!("resized{size}.embedding")]);
+            let got = pollster::block_on(clip.encode_pixels(&want[&format!("resized{size}.pixels")])).unwrap();
+            let error = deviation(&got.data, &want[&format!("resized{size}.embedding")]);
             println!("{model} at {size}: {error:.1e} of a standard deviation");
             assert!(error <= BOUND, "{model} at {size}: {error:.1e} standard deviations off");
         }

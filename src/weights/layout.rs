@@ -15,7 +15,7 @@ pub enum Recipe {
     /// One tensor, transposed.
     Transposed(String),
     /// Positions of a square of `from` × `from` patches, resampled to `to` × `to`; those of a class token stay.
-    Resampled { name: String, class: bool, from: usize, to: usize },
+    Resampled { name: String, class: bool, from: usize, to: usize, antialias: bool },
 }
 
 impl Recipe {
@@ -42,7 +42,8 @@ pub fn recipe(config: &Config, name: &str) -> Recipe {
     match (&config.vision, recipe) {
         (Some(v), Recipe::Rows(names)) if name == "visual.positional_embedding" && v.size != v.trained => {
             let name = names.into_iter().next().unwrap_or_default();
-            Recipe::Resampled { name, class: v.class, from: v.trained / v.patch, to: v.size / v.patch }
+            let antialias = config.layout != Layout::HuggingFace;
+            Recipe::Resampled { name, class: v.class, from: v.trained / v.patch, to: v.size / v.patch, antialias }
         }
         (_, recipe) => recipe,
     }

@@ -224,10 +224,10 @@ async fn fill(checkpoint: &Checkpoint, desc: &Desc, recipe: &Recipe, format: For
             expect_held(&transposed)?;
             sink.write(0, &transposed).await
         }
-        Recipe::Resampled { name, class, from, to } => {
+        Recipe::Resampled { name, class, from, to, antialias } => {
             let values = checkpoint.read(name, 0..checkpoint.tensors[name].count()).await?;
             expect_held(&values)?;
-            sink.write(0, &positions::resampled(&values, desc.width, *class as usize, *from, *to)).await
+            sink.write(0, &positions::resampled(&values, desc.width, *class as usize, (*from, *to), *antialias)).await
         }
         Recipe::Rows(_) | Recipe::Shares { .. } if desc.rows == Rows::Fixed(1) => {
             let mut row = Vec::with_capacity(desc.width);
