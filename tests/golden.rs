@@ -312,6 +312,21 @@ fn mistakes_in_the_configuration_are_caught() {
     }
 }
 
+/// Where padding counts, what texts are filled up with.
+#[test]
+fn another_padding_is_caught() {
+    let want = expected("siglip_hf");
+    let full = want.ids[0].len();
+    let own: Vec<Vec<u32>> =
+        want.ids.iter().map(|ids| ids[..full - ids.iter().rev().take_while(|id| **id == 1).count()].to_vec()).collect();
+    assert!(own.iter().any(|ids| ids.len() < full));
+    let off = |pad: u32| {
+        let clip = load_changed(&Executor::Host, "siglip_hf", StoredAs::Auto, &[], |c| c.text.as_mut().unwrap().pad = pad).unwrap();
+        deviation(&pollster::block_on(clip.encode_ids(&own)).unwrap().data, &want.floats["text.embedding"])
+    };
+    assert!(off(1) <= BOUND && off(0) > BOUND, "{:.1e} and {:.1e}", off(1), off(0));
+}
+
 /// Massive activations: PyTorch's own f32 is the yardstick.
 #[test]
 fn planted_activations() {

@@ -93,10 +93,23 @@ fn pixels_equal_those_of_transformers() {
     for name in ["rgb.png", "300x203.png"] {
         let want: Vec<f32> =
             file.tensor(&format!("hf/{name}")).unwrap().data().chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
-        let got = recipe.pixels(&picture(name));
-        let worst = got.iter().zip(&want).map(|(g, w)| (g - w).abs()).fold(0.0, f32::max);
+        let worst_of = |recipe: &Preprocess| {
+            let got = recipe.pixels(&picture(name));
+            got.iter().zip(&want).map(|(g, w)| (g - w).abs()).fold(0.0, f32::max)
+        };
+        let worst = worst_of(&recipe);
         println!("hf/{name}: at most {worst}");
         assert!(worst <= 1e-6, "{name}: {worst}");
+        // Mistakes in it are far outside that.
+        for (what, wrong) in [
+            ("SigLIP's mean and deviation", Preprocess { mean: [0.5; 3], std: [0.5; 3], ..recipe.clone() }),
+            ("another filter", Preprocess { filter: Filter::Bilinear, ..recipe.clone() }),
+            ("a squashed picture", Preprocess { mode: ResizeMode::Squash, ..recipe.clone() }),
+            ("a crop as large as the picture", Preprocess { resize: recipe.size, ..recipe.clone() }),
+            ("red for blue", Preprocess { mean: [recipe.mean[2], recipe.mean[1], recipe.mean[0]], ..recipe.clone() }),
+        ] {
+            assert!(worst_of(&wrong) > 1e-3, "{name}: {what} is not caught: {}", worst_of(&wrong));
+        }
     }
 }
 
