@@ -65,6 +65,15 @@ fn the_environment_names_a_model_and_an_argument_goes_before_it() {
     assert_eq!(of_environment["model"], "pico");
 }
 
+#[test]
+fn a_folder_does_not_hide_the_model_in_the_box() {
+    let folder = scratch("pico-beside");
+    std::fs::create_dir(folder.join("pico")).unwrap();
+    let named = |model| finish(command(&["embed", "text", "a dog", "--json", "-m", model]).current_dir(&folder), b"");
+    assert_eq!(named("pico").json()["model"], "pico");
+    named("./pico").fails(1, &["model `./pico`"]);
+}
+
 /// Whether there is a GPU, hardware or software; CI must have one.
 fn adapter() -> bool {
     let found = !run(&["device", "--json"]).json()["adapters"].as_array().unwrap().is_empty();

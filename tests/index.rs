@@ -151,6 +151,9 @@ fn another_model_and_another_database_are_refused() {
     let other = root().join("tests/golden/hf_quick");
     let refused = run(&["search", "--quiet", "-m", text(&other), "--db", text(&db), "a dog"]);
     refused.fails(2, &["was made with pico", "other weights"]);
+    // Where nothing has changed, too.
+    let refused = run(&["index", "--quiet", "-m", text(&other), "--db", text(&db), text(&folder)]);
+    refused.fails(2, &["was made with pico", "other weights"]);
     let foreign = scratch.join("foreign.sqlite");
     Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
     index(&folder, &foreign).fails(2, &["expected an index of clip-wgpu, found another database"]);

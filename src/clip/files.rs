@@ -196,13 +196,13 @@ enum Named {
 }
 
 fn named(name: &str) -> Result<Named> {
+    if name == PICO {
+        return Ok(Named::Pico); // a folder of that name is ./pico
+    }
     let path = Path::new(name);
     #[cfg(not(target_arch = "wasm32"))]
     if let Some(here) = on_disk(name, path)? {
         return Ok(here);
-    }
-    if name == PICO {
-        return Ok(Named::Pico);
     }
     let known = registry::openai(name).unwrap_or(name);
     if let Some((model, rest)) = known.split_once('/')

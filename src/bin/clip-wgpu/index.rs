@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
+use clip_wgpu::clip::PICO;
 use clip_wgpu::{Clip, Error, Result};
 use serde_json::json;
 
@@ -63,7 +64,7 @@ impl Globals {
         let weights = pollster::block_on(clip.fingerprint())?;
         let name = self.model()?;
         // A folder is found again from wherever the next command runs.
-        let name = if Path::new(&name).exists() { file_name(&absolute(Path::new(&name))?) } else { name };
+        let name = if name != PICO && Path::new(&name).exists() { file_name(&absolute(Path::new(&name))?) } else { name };
         Ok(Model { name, fingerprint: format!("{weights} {:?}", clip.preprocess), width: clip.config.embed })
     }
 }
@@ -91,6 +92,8 @@ impl Index {
         let found = inputs::pictures(g, &roots)?;
         let mut store = Store::create(&path)?;
         let g = &g.for_index(&store)?;
+        let own = store.model()?.map(|model| model.name);
+        let other = own.is_some() && own != g.model; // perhaps by another name only
         let mut counts = Counts::default();
         let stamps = store.stamps()?;
         let mut failed = found.failed;
@@ -107,7 +110,7 @@ impl Index {
                 Err(error) => failed.push(Failed { input: name, error: error.to_string() }),
             }
         }
-        if !changed.is_empty() {
+        if !changed.is_empty() || other {
             encode(g, &mut store, &changed, &mut counts, &mut failed)?;
         }
         if !self.keep_missing {
