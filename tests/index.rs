@@ -142,6 +142,40 @@ fn what_cannot_be_read_is_remembered_until_it_changes() {
 }
 
 #[test]
+fn copies_and_other_sizes_are_found_alike() {
+    let scratch = scratch("index-duplicates");
+    let (folder, db) = (scratch.join("pictures"), scratch.join("index.sqlite"));
+    fs::create_dir_all(&folder).unwrap();
+    for name in ["tiger.jpg", "fish.jpg", "red-circle.png", "guitar.jpg"] {
+        fs::copy(root().join("assets/samples").join(name), folder.join(name)).unwrap();
+    }
+    fs::copy(folder.join("tiger.jpg"), folder.join("a-copy.jpg")).unwrap();
+    let circle = image::open(folder.join("red-circle.png")).unwrap();
+    circle.resize(230, 230, image::imageops::FilterType::Triangle).save(folder.join("smaller.png")).unwrap();
+    index(&folder, &db).json();
+    let duplicates = |arguments: &[&str]| run(&[&["duplicates", "--quiet", "--db", text(&db)], arguments].concat());
+    let found = duplicates(&["--json", "--threshold", "0.97"]).json();
+    let names = |group: &Value| -> Vec<String> {
+        let path = |file: &Value| PathBuf::from(file["path"].as_str().unwrap()).file_name().unwrap().to_str().unwrap().to_string();
+        group.as_array().unwrap().iter().map(path).collect()
+    };
+    let groups: Vec<Vec<String>> = found["groups"].as_array().unwrap().iter().map(names).collect();
+    assert_eq!(groups, [["a-copy.jpg", "tiger.jpg"], ["red-circle.png", "smaller.png"]], "{found}");
+    assert!((found["groups"][0][1]["score"].as_f64().unwrap() - 1.0).abs() < 1e-5, "{found}");
+    // As `compare` scores them.
+    let both = ["red-circle.png", "smaller.png"].map(|name| text(&folder.join(name)).to_string());
+    let compared = run(&["compare", "-m", "pico", "--quiet", "--json", &both[0], &both[1]]).json()["cosine"].as_f64().unwrap();
+    assert!((found["groups"][1][1]["score"].as_f64().unwrap() - compared).abs() < 5e-4, "{found}: {compared}");
+    let others = duplicates(&["--null", "--threshold", "0.97"]);
+    assert_eq!(
+        others.out.split_terminator('\0').map(|p| Path::new(p).file_name().unwrap()).collect::<Vec<_>>(),
+        ["tiger.jpg", "smaller.png"]
+    );
+    assert!(duplicates(&["--path", text(&folder.join("none"))]).out.contains("none of 0 pictures are alike"));
+    duplicates(&["--threshold", "2"]).fails(2, &["expected a cosine", "found 2"]);
+}
+
+#[test]
 fn another_model_and_another_database_are_refused() {
     let scratch = scratch("index-refused");
     let (folder, db) = (scratch.join("pictures"), scratch.join("index.sqlite"));

@@ -5,6 +5,8 @@ mod classify;
 mod compare;
 mod context;
 mod device;
+#[cfg(feature = "index")]
+mod duplicates;
 mod embed;
 mod eval;
 mod files;
@@ -59,6 +61,8 @@ enum Command {
     Index(index::Index),
     #[cfg(feature = "index")]
     Search(search::Search),
+    #[cfg(feature = "index")]
+    Duplicates(duplicates::Duplicates),
     Compare(compare::Compare),
     Tokenize(tokenize::Tokenize),
     Preprocess(preprocess::Preprocess),
@@ -99,6 +103,8 @@ fn main() -> ExitCode {
         Command::Index(c) => c.run(g),
         #[cfg(feature = "index")]
         Command::Search(c) => c.run(g),
+        #[cfg(feature = "index")]
+        Command::Duplicates(c) => c.run(g),
         Command::Compare(c) => c.run(g),
         Command::Tokenize(c) => c.run(g),
         Command::Preprocess(c) => c.run(g),
