@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::model::{Clip, Embeddings};
 use crate::device::Executor;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::session::storage;
 use crate::graph::{Data, DeviceWeight, DeviceWeights, Graph, Kind, Pending, Rows, Session, Size, Target, Value};
 use crate::input::Preprocess;
@@ -29,7 +29,7 @@ impl Frames {
         let gpu = match executor {
             Executor::Gpu(gpu) => gpu,
             #[cfg(feature = "host")]
-            Executor::Host => return Err(Error::Argument("a texture is on a device, but the CPU executor runs this model".into())),
+            Executor::Host => return Err(crate::Error::Argument("a texture is on a device, but the CPU executor runs this model".into())),
         };
         let op = Frame { width: width as usize, height: height as usize, recipe: recipe.clone() };
         let tables = op.tables();
@@ -66,7 +66,7 @@ impl Clip {
     /// picture file; alpha is not read.
     ///
     /// # Errors
-    /// [`Error::Shape`] for another kind of texture; [`Error::Argument`] where the CPU executor runs; else as
+    /// [`crate::Error::Shape`] for another kind of texture; [`crate::Error::Argument`] where the CPU executor runs; else as
     /// [`Clip::encode_images`].
     pub async fn encode_frame(&self, texture: &wgpu::Texture) -> Result<Embeddings> {
         let tower = self.vision()?;

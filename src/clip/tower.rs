@@ -150,6 +150,7 @@ impl Ahead {
 
 /// Compiles the kernels of a graph on a thread of its own, where there are threads.
 #[cfg_attr(target_arch = "wasm32", allow(unused_variables))] // the browser compiles when a session asks
+#[cfg_attr(not(feature = "host"), allow(irrefutable_let_patterns))] // there is one kind of executor
 pub(super) fn compile_ahead(executor: &Executor, graph: &Arc<Graph>, weights: &Weights, capacity: Size) -> Ahead {
     #[cfg(not(target_arch = "wasm32"))]
     if let (Executor::Gpu(gpu), Weights::Gpu(weights)) = (executor, weights) {
