@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clip_wgpu::clip::config::{Text, TextPool, TowerConfig, Vision, VisionPool};
-use clip_wgpu::clip::{Config, Embeddings, ModelFiles, Tower};
+use clip_wgpu::clip::{Config, Embeddings, ModelFiles, TEXT_POOLED, Tower};
 use clip_wgpu::graph::{Data, Rows, Size, Value};
 use clip_wgpu::ops::Act;
 use clip_wgpu::weights::Format;
@@ -247,7 +247,7 @@ fn hidden_states_of_texts() {
         let files = pollster::block_on(ModelFiles::find(folder(model).to_str().unwrap())).unwrap();
         let (last, pooled) = (files.config.text_hidden_state(2).unwrap(), "text.embedding");
         assert!(files.config.text_hidden_state(3).unwrap_err().to_string().contains("expected a layer from 0 to 2, found 3"));
-        let clip = load(&Executor::Host, model, StoredAs::Auto, &[&last, pooled]);
+        let clip = load(&Executor::Host, model, StoredAs::Auto, &[&last, pooled, TEXT_POOLED]);
         let rows = |name: &str| pollster::block_on(clip.value_of_ids(name, &want.ids)).unwrap();
         let width = clip.config.text().unwrap().tower.width;
         for (i, row) in rows(&last).iter().enumerate() {
@@ -256,6 +256,9 @@ fn hidden_states_of_texts() {
             assert!(deviation(row, of_text) <= BOUND, "{model}: text {i}");
         }
         assert!(deviation(&rows(pooled).concat(), &want.floats[pooled]) <= BOUND, "{model}");
+        let (found, recorded) = (rows(TEXT_POOLED).concat(), want.floats.get(TEXT_POOLED));
+        assert_eq!(recorded.is_some(), model == "hf_quick");
+        assert!(recorded.is_none_or(|recorded| deviation(&found, recorded) <= BOUND), "{model}");
         let refused = pollster::block_on(clip.value_of_ids("text.block.0.out", &want.ids));
         assert!(refused.is_err(), "{model}: a value that was not kept");
     }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes what tests/input.rs compares with: tests/input/tokens.json, texts with the ids of transformers' CLIPTokenizer and, where
+"""Writes what tests/input.rs and the tests in src/input compare with: tests/input/tokens.json, texts with the ids of transformers' CLIPTokenizer and, where
 they differ, of open_clip's SimpleTokenizer; tests/input/mended.json, odd texts with what open_clip's `basic_clean` (ftfy, and HTML
 unescaped twice) makes of them; tests/input/cleaned.json, texts as each tokenizer cleans them before it cuts them."""
 

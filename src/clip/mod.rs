@@ -20,6 +20,7 @@ pub use config::Config;
 pub use files::{ModelFiles, PICO, repository, wanted_files};
 pub use folder::Folder;
 pub use model::{Clip, Embeddings, Options, TextInputs};
+pub use outputs::TEXT_POOLED;
 pub use parts::parts;
 pub use saved::SavedLabels;
 pub use text::text;

@@ -35,6 +35,9 @@ impl Config {
     }
 }
 
+/// The name of the value that is `pooler_output` of transformers' text tower: `[width]`.
+pub const TEXT_POOLED: &str = "text.ln_final";
+
 /// The name of what a tower has after so many blocks; `first` is what they begin with.
 fn after(all: &[Block], blocks: usize, tower: &str, first: &str) -> Result<String> {
     if blocks > all.len() {

@@ -308,3 +308,19 @@ fn numeric(number: &str) -> String {
         code => char::from_u32(code).unwrap_or('\u{FFFD}').to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `scripts/reference/tokens.py` wrote what open_clip makes of each.
+    #[test]
+    fn odd_texts_are_mended_as_ftfy_mends_them() {
+        let cases: Vec<(String, String)> = serde_json::from_str(include_str!("../../tests/input/mended.json")).expect("the file is whole");
+        assert!(cases.len() > 400);
+        let wrong: Vec<_> = cases.iter().filter(|(text, mended)| mend(text).trim() != mended).collect();
+        let said: Vec<_> =
+            wrong.iter().take(9).map(|(text, mended)| format!("{text:?}: expected {mended:?}, found {:?}", mend(text))).collect();
+        assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), said.join("\n"));
+    }
+}

@@ -205,11 +205,6 @@ impl Tokenizer {
         Ok(Tokens { ids, total })
     }
 
-    /// A text as open_clip and OpenAI's CLIP mend it before they clean it: ftfy's `fix_text`, and HTML unescaped twice.
-    pub fn mend(text: &str) -> Cow<'_, str> {
-        mend(text)
-    }
-
     /// The piece of each id, as the vocabulary spells it.
     pub fn pieces(&self, ids: &[u32]) -> Vec<String> {
         ids.iter().map(|&id| self.inner.id_to_token(id).unwrap_or_else(|| format!("<{id}>"))).collect()

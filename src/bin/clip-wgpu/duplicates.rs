@@ -1,9 +1,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clip_wgpu::host::{Epilogue, Panels, View, product};
 use clip_wgpu::{Error, Result};
 use half::f16;
-use rayon::prelude::*;
 use serde_json::json;
 
 use crate::Outcome;
@@ -11,6 +11,9 @@ use crate::context::Globals;
 use crate::index::{Db, absolute};
 use crate::output::{file_name, say, say_for_xargs, say_json};
 use crate::store::Store;
+
+/// Pictures that are compared with all the others in one go.
+const BLOCK: usize = 64;
 
 /// List pictures of an index that are alike: copies, other sizes and formats, small edits
 ///
@@ -80,34 +83,29 @@ fn unit(embedding: &[f16]) -> Vec<f32> {
 
 /// Rows that are alike, with their cosine to the first of them: each row, in order, takes those after it that no other took.
 fn groups(g: &Globals, rows: &[f32], count: usize, threshold: f32) -> Vec<Vec<(usize, f32)>> {
-    let width = rows.len().checked_div(count).unwrap_or(0);
-    let row = |i: usize| &rows[i * width..][..width];
+    if count == 0 {
+        return Vec::new();
+    }
+    let width = rows.len() / count;
+    let all = Panels::new(View::rows(rows, width).transposed());
     let bar = g.bar(count as u64, "comparing  {bar:30} {pos}/{len} pictures {eta}");
-    let (mut taken, mut groups) = (vec![false; count], Vec::new());
-    for i in 0..count {
-        bar.inc(1);
-        if taken[i] {
-            continue;
-        }
-        let alike = |j: usize| (!taken[j]).then(|| (j, dot(row(i), row(j)))).filter(|(_, score)| *score >= threshold);
-        let others: Vec<(usize, f32)> = (i + 1..count).into_par_iter().with_min_len(256).filter_map(alike).collect();
-        if !others.is_empty() {
-            others.iter().for_each(|(j, _)| taken[*j] = true);
-            groups.push([&[(i, 1.0)], &others[..]].concat());
+    let (mut taken, mut groups, mut scores) = (vec![false; count], Vec::new(), vec![0.0; BLOCK.min(count) * count]);
+    for (block, first) in rows.chunks(BLOCK * width).zip((0..).step_by(BLOCK)) {
+        let scores = &mut scores[..block.len() / width * count];
+        product(View::rows(block, width), &all, Epilogue::default(), scores);
+        for (i, scores) in (first..).zip(scores.chunks(count)) {
+            bar.inc(1);
+            if taken[i] {
+                continue;
+            }
+            let alike = |j: &usize| !taken[*j] && scores[*j] >= threshold;
+            let others: Vec<(usize, f32)> = (i + 1..count).filter(alike).map(|j| (j, scores[j])).collect();
+            if !others.is_empty() {
+                others.iter().for_each(|(j, _)| taken[*j] = true);
+                groups.push([&[(i, 1.0)], &others[..]].concat());
+            }
         }
     }
     bar.finish_and_clear();
     groups
-}
-
-/// Sums of their own for 16 lanes, which the compiler makes vectors of.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
-    let mut sums = [0.0f32; 16];
-    for (a, b) in a.iter().zip(b) {
-        for lane in 0..16 {
-            sums[lane] += a[lane] * b[lane];
-        }
-    }
-    sums.iter().sum::<f32>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
 }
