@@ -185,11 +185,8 @@ impl Model {
 #[cfg(feature = "hub")]
 fn pull(name: &str, progress: impl Fn(&str, u64, u64) + Send + Sync + 'static) -> Result<()> {
     if let Some(repository) = clip_wgpu::clip::repository(name)? {
-        let mut hub = clip_wgpu::hub::Hub::from_env();
-        if hub.model(&repository).is_err() {
-            hub.progress = Some(Arc::new(move |done, all| progress("downloading", done, all)));
-            hub.pull(&repository)?;
-        }
+        let progress: clip_wgpu::hub::OnBytes = Arc::new(move |done, all| progress("downloading", done, all));
+        clip_wgpu::hub::Hub { progress: Some(progress), ..clip_wgpu::hub::Hub::from_env() }.model(&repository)?;
     }
     Ok(())
 }
