@@ -138,6 +138,59 @@ fn a_download_that_was_given_up_goes_on_in_the_next_run() {
     assert!(ranges(&server).iter().all(|r| r == "bytes=1234-"), "{:?}", ranges(&server));
 }
 
+/// A run of the program that pulls `owner/model` from `server`.
+fn pulling(server: &Server, cache: &Path) -> std::process::Child {
+    std::process::Command::new(env!("CARGO_BIN_EXE_clip-wgpu"))
+        .args(["model", "pull", "-q", "owner/model"])
+        .envs([("HF_ENDPOINT", server.endpoint()), ("HF_HUB_CACHE", cache.display().to_string())])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Weights that come in 40 pieces, 25 ms apart.
+fn slowly(server: &Server) {
+    let bytes = files()["model.safetensors"].len() / 40;
+    *server.fault.lock().unwrap() = Fault::Slow { bytes, pause: Duration::from_millis(25) };
+}
+
+#[test]
+fn two_processes_that_pull_one_model_do_no_harm() {
+    let server = Server::start(files());
+    slowly(&server);
+    let hub = hub(&server, "two");
+    let runs = [(); 2].map(|()| pulling(&server, &hub.cache.folder));
+    for mut run in runs {
+        assert!(run.wait().unwrap().success());
+    }
+    let folder = hub.cache.snapshot("owner/model").unwrap();
+    assert_eq!(std::fs::read(folder.join("model.safetensors")).unwrap(), files()["model.safetensors"]);
+    assert!(!part(&hub).exists());
+    let weights = server.paths().iter().filter(|p| p.starts_with("/cdn/model.safetensors")).count();
+    assert_eq!(weights, 1, "one waited for the other: {:?}", server.paths());
+}
+
+#[test]
+fn a_process_killed_midway_is_taken_up_by_the_next() {
+    let server = Server::start(files());
+    slowly(&server);
+    let hub = hub(&server, "killed");
+    let mut run = pulling(&server, &hub.cache.folder);
+    while part(&hub).metadata().map_or(0, |m| m.len()) < 1000 {
+        assert!(run.try_wait().unwrap().is_none(), "it ended before it could be killed");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let kept = part(&hub).metadata().unwrap().len();
+    *server.fault.lock().unwrap() = Fault::None;
+    assert!(pulling(&server, &hub.cache.folder).wait().unwrap().success());
+    let folder = hub.cache.snapshot("owner/model").unwrap();
+    assert_eq!(std::fs::read(folder.join("model.safetensors")).unwrap(), files()["model.safetensors"]);
+    let ranges = ranges(&server);
+    assert!(!ranges.is_empty() && ranges.iter().all(|r| *r == format!("bytes={kept}-")), "what was there is not pulled again: {ranges:?}");
+}
+
 #[test]
 fn a_server_without_ranges_sends_it_whole_again() {
     let server = Server::start(files());
@@ -294,6 +347,21 @@ fn the_table_of_weights_says_what_they_were_trained_with() {
         if !config.contains("timm_model_name") {
             clip_wgpu::Config::from_open_clip(&config, &p.name, &()).unwrap();
         }
+    }
+}
+
+/// Against the model cards of these repositories.
+#[test]
+fn the_table_of_weights_names_their_licences() {
+    for (repo, licence) in [
+        ("laion/CLIP-ViT-B-32-256x256-DataComp-s34B-b86K", "mit"),
+        ("timm/vit_base_patch32_clip_224.openai", "apache-2.0"),
+        ("timm/vit_huge_patch14_clip_224.metaclip_2pt5b", "cc-by-nc-4.0"),
+        ("apple/DFN5B-CLIP-ViT-H-14", "apple-amlr"),
+        ("UCSC-VLAA/ViT-L-14-CLIPA-datacomp1B", "apache-2.0"),
+        ("timm/ViT-B-16-SigLIP2", "apache-2.0"),
+    ] {
+        assert_eq!(registry::of_repo(repo).unwrap().licence, licence, "{repo}");
     }
 }
 

@@ -3,7 +3,8 @@
 
 Each tag has its repository, its activation and its preprocessing (`open_clip/pretrained.py`), each architecture its
 configuration (`open_clip/model_configs`) and its parameters, counted on a model without memory. Zero-shot ImageNet accuracies are
-those of open_clip's docs/openclip_results.csv and, for SigLIP 2 and MobileCLIP 2, of their papers.
+those of open_clip's docs/openclip_results.csv and, for SigLIP 2 and MobileCLIP 2, of their papers. Licences are those that the
+repositories' model cards name; where timm's registry names one for the same weights, the two must agree.
 """
 
 import json
@@ -11,6 +12,7 @@ import re
 from pathlib import Path
 
 import open_clip
+import timm
 import torch
 from open_clip.pretrained import _PRETRAINED
 
@@ -34,6 +36,11 @@ TOP1 = {
 # open_clip flags it as QuickGELU since 84f7d2f, but its published accuracy was measured with GELU, and timm's registry lists
 # DFN's L-14, H-14 and H-14-378 as QuickGELU, not this one.
 GELU = {"apple/DFN2B-CLIP-ViT-B-16"}
+# By publisher and name, the first that matches.
+LICENCES = [
+    (r"timm/.*\.openai$", "apache-2.0"), (r"timm/.*\.laion(400m|2b)_", "mit"), (r"timm/.*\.metaclip", "cc-by-nc-4.0"), (r"timm/.*SigLIP", "apache-2.0"),
+    (r"timm/MobileCLIP2", "apple-amlr"), (r"laion/", "mit"), (r"apple/DFN", "apple-amlr"), (r"UCSC-VLAA/.*CLIPA", "apache-2.0"),
+]
 TEXT = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio", "pad_id", "eos_id", "no_causal_mask", "pool_type", "proj_bias", "proj_type",
         "act_kwargs", "norm_kwargs", "hf_tokenizer_name", "tokenizer_kwargs"}
 
@@ -53,6 +60,15 @@ def parameters(name):
         return sum(p.numel() for p in kind(**config).parameters())
 
 
+def licence(repo):
+    named = next((licence for pattern, licence in LICENCES if re.match(pattern, repo)), None)
+    assert named, f"{repo}: no licence"
+    name = repo.removeprefix("timm/")
+    known = timm.models.get_pretrained_cfg(name) if timm.models.is_model_pretrained(name) else None
+    assert known is None or known.license == named, f"{repo}: {named} here, {known.license} in timm's registry"
+    return named
+
+
 def main():
     configs = {name: open_clip.get_model_config(name) for name in open_clip.list_models()}
     used = {name for name in _PRETRAINED if name in configs and runs(configs[name])}
@@ -64,7 +80,7 @@ def main():
             repo = c["hf_hub"].rstrip("/")
             if repo:
                 quick = bool(c.get("quick_gelu", False)) and repo not in GELU
-                row = dict(name=name, tag=tag, repo=repo, quick_gelu=quick, top1=TOP1.get(repo), mean=c["mean"], std=c["std"],
+                row = dict(name=name, tag=tag, repo=repo, quick_gelu=quick, top1=TOP1.get(repo), licence=licence(repo), mean=c["mean"], std=c["std"],
                            interpolation=c["interpolation"], resize_mode=c["resize_mode"])
                 tags.append(json.dumps(row))
     target = Path(__file__).parents[2] / "assets/open_clip.json"

@@ -34,6 +34,8 @@ pub struct Pretrained {
     pub quick_gelu: bool,
     /// Published zero-shot accuracy on ImageNet, in per cent.
     pub top1: Option<f64>,
+    /// As its model card names it, such as `mit`; `cc-by-nc-4.0` and `apple-amlr` forbid commercial use.
+    pub licence: String,
     /// Of the preprocessing, as `preprocess_cfg` of `open_clip_config.json`.
     #[serde(flatten)]
     pub preprocess: BTreeMap<String, Value>,

@@ -59,15 +59,12 @@ impl Cache {
             let place = snapshot.join(&file.name);
             let folder = place.parent().unwrap_or(&snapshot);
             std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-            if place.symlink_metadata().is_ok() {
-                std::fs::remove_file(&place).map_err(Error::io(&place))?;
-            }
             let up = "../".repeat(parts.len() + 1);
-            link(&PathBuf::from(format!("{up}blobs")).join(blob.file_name().unwrap_or_default()), &blob, &place)?;
+            let to = PathBuf::from(format!("{up}blobs")).join(blob.file_name().unwrap_or_default());
+            put(&place, |place| link(&to, &blob, place))?;
         }
-        let main = root.join("refs/main");
         std::fs::create_dir_all(root.join("refs")).map_err(Error::io(root.join("refs")))?;
-        std::fs::write(&main, commit).map_err(Error::io(main))?;
+        put(&root.join("refs/main"), |main| std::fs::write(main, commit))?;
         Ok(snapshot)
     }
 
@@ -116,13 +113,22 @@ fn bytes_of(folder: &Path) -> u64 {
     entries.filter_map(|e| e.metadata().ok()).map(|m| m.len()).sum()
 }
 
+/// Makes the file at `place` in one step: another process sees the old one or the new one, and may make the same.
+fn put(place: &Path, make: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
+    let aside = place.with_added_extension(format!("{}.tmp", std::process::id()));
+    if aside.symlink_metadata().is_ok() {
+        std::fs::remove_file(&aside).map_err(Error::io(&aside))?; // of an earlier process with this number
+    }
+    make(&aside).and_then(|()| std::fs::rename(&aside, place)).map_err(Error::io(place))
+}
+
 #[cfg(unix)]
-fn link(to: &Path, _blob: &Path, place: &Path) -> Result<()> {
-    std::os::unix::fs::symlink(to, place).map_err(Error::io(place))
+fn link(to: &Path, _blob: &Path, place: &Path) -> std::io::Result<()> {
+    std::os::unix::fs::symlink(to, place)
 }
 
 /// Links take a privilege here; Python copies, too.
 #[cfg(not(unix))]
-fn link(_to: &Path, blob: &Path, place: &Path) -> Result<()> {
-    std::fs::hard_link(blob, place).or_else(|_| std::fs::copy(blob, place).map(drop)).map_err(Error::io(place))
+fn link(_to: &Path, blob: &Path, place: &Path) -> std::io::Result<()> {
+    std::fs::hard_link(blob, place).or_else(|_| std::fs::copy(blob, place).map(drop))
 }

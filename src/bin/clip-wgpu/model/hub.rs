@@ -32,22 +32,32 @@ impl List {
         if g.json {
             let models: Vec<_> = known
                 .iter()
-                .map(|p| json!({"name": name(p), "repo": p.repo, "parameters": parameters(p), "imagenet_top1": p.top1, "cached_bytes": bytes_of(&p.repo)}))
+                .map(|p| json!({"name": name(p), "repo": p.repo, "parameters": parameters(p), "imagenet_top1": p.top1, "licence": p.licence, "cached_bytes": bytes_of(&p.repo)}))
                 .collect();
             let others: Vec<_> = others.iter().map(|c| json!({"repo": c.repo, "cached_bytes": c.bytes})).collect();
             say_json(&json!({"default": registry::DEFAULT, "cache": g.hub().cache.folder, "models": models, "others_in_cache": others}))?;
             return Ok(Outcome::Done);
         }
-        say(&format!("{PICO:44} {:>7}  {:>8}  in the box: emoji and drawings of shapes, offline", "4 M", ""))?;
+        say(&format!("{:44} {:>7}  {:>8}  licence", "model", "params", "ImageNet"))?;
+        say(&format!(
+            "{PICO:44} {:>7}  {:>8}  {:17}  in the box: emoji and drawings of shapes, offline",
+            "4 M",
+            "",
+            env!("CARGO_PKG_LICENSE")
+        ))?;
         for p in known {
             let top1 = p.top1.map_or(String::new(), |t| format!("{t:.1} %"));
             let size = format!("{:.0} M", parameters(p) as f64 / 1e6);
             let here = bytes_of(&p.repo).map_or(String::new(), |bytes| format!("  in the cache ({})", megabytes(bytes)));
             let default = if name(p) == registry::DEFAULT { "  the default" } else { "" };
-            say(&format!("{:44} {size:>7}  {top1:>8}{here}{default}", name(p)))?;
+            say(format!("{:44} {size:>7}  {top1:>8}  {:17}{here}{default}", name(p), p.licence).trim_end())?;
         }
-        others.iter().try_for_each(|c| say(&format!("{:44} {:>7}  {:>8}  in the cache ({})", c.repo, "", "", megabytes(c.bytes))))?;
-        say("Parameters, zero-shot ImageNet top-1 as published. Any other repository with a CLIP or SigLIP in it goes by its name.")?;
+        others
+            .iter()
+            .try_for_each(|c| say(&format!("{:44} {:>7}  {:>8}  {:17}  in the cache ({})", c.repo, "", "", "", megabytes(c.bytes))))?;
+        say(
+            "Parameters, zero-shot ImageNet top-1 as published, licence of the weights (nc, amlr: research only). Any other repository with a CLIP or SigLIP in it goes by its name.",
+        )?;
         Ok(Outcome::Done)
     }
 }
