@@ -115,7 +115,9 @@ fn bytes_of(folder: &Path) -> u64 {
 
 /// Makes the file at `place` in one step: another process sees the old one or the new one, and may make the same.
 fn put(place: &Path, make: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
-    let aside = place.with_added_extension(format!("{}.tmp", std::process::id()));
+    let mut aside = place.as_os_str().to_owned();
+    aside.push(format!(".{}.tmp", std::process::id()));
+    let aside = PathBuf::from(aside);
     if aside.symlink_metadata().is_ok() {
         std::fs::remove_file(&aside).map_err(Error::io(&aside))?; // of an earlier process with this number
     }
