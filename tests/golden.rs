@@ -10,8 +10,8 @@ use clip_wgpu::clip::config::{Text, TextPool, TowerConfig, Vision, VisionPool};
 use clip_wgpu::clip::{Config, Embeddings, ModelFiles, TEXT_POOLED, Tower};
 use clip_wgpu::graph::{Data, Rows, Size, Value};
 use clip_wgpu::ops::Act;
-use clip_wgpu::weights::Format;
 use clip_wgpu::weights::load::StoredAs;
+use clip_wgpu::weights::{Compute, Format};
 use clip_wgpu::{Clip, Executor, Options, Result};
 use safetensors::SafeTensors;
 
@@ -64,11 +64,11 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 }
 
 fn load(executor: &Executor, model: &str, stored: StoredAs, keep: &[&str]) -> Clip {
-    load_changed(executor, model, stored, keep, |_| {}).unwrap_or_else(|e| panic!("{model}: {e}"))
+    load_changed(executor, model, Options { stored, ..Options::default() }, keep, |_| {}).unwrap_or_else(|e| panic!("{model}: {e}"))
 }
 
-fn load_changed(executor: &Executor, model: &str, stored: StoredAs, keep: &[&str], change: impl Fn(&mut Config)) -> Result<Clip> {
-    let options = Options { stored, batch: 4, ..Options::default() };
+fn load_changed(executor: &Executor, model: &str, options: Options, keep: &[&str], change: impl Fn(&mut Config)) -> Result<Clip> {
+    let options = Options { batch: 4, ..options };
     pollster::block_on(async {
         let mut files = ModelFiles::find(&folder(model).display().to_string()).await?;
         change(&mut files.config);
@@ -88,7 +88,7 @@ fn check(model: &str, bound: f64) -> Worst {
 }
 
 fn check_on(executor: &Executor, model: &str, bound: f64) -> Worst {
-    let worst = worst_on(executor, model, |_| {});
+    let worst = worst_on(executor, model, Options::default(), |_| {});
     println!("{model} on {}: worst {:.1e} of a standard deviation, at `{}`", executor.name(), worst.off, worst.at);
     assert!(worst.off <= bound, "{model}: `{}` is {:.1e} standard deviations off, bound {bound:.0e}", worst.at, worst.off);
     worst
@@ -109,11 +109,11 @@ struct Worst {
 type Note<'a> = &'a mut dyn FnMut(&str, &[f32], &[f32]);
 
 /// Of a model whose configuration may be changed first.
-fn worst_on(executor: &Executor, model: &str, change: impl Fn(&mut Config)) -> Worst {
+fn worst_on(executor: &Executor, model: &str, options: Options, change: impl Fn(&mut Config)) -> Worst {
     let want = expected(model);
     let names: Vec<&str> = want.floats.keys().map(String::as_str).filter(|n| n.starts_with("vision.") || n.starts_with("text.")).collect();
     assert!(names.len() >= 4);
-    let clip = load_changed(executor, model, StoredAs::Auto, &names, change).unwrap_or_else(|e| panic!("{model}: {e}"));
+    let clip = load_changed(executor, model, options, &names, change).unwrap_or_else(|e| panic!("{model}: {e}"));
     let tower = |t: &TowerConfig| format!("{} × {}", t.width, t.blocks.len());
     let sizes = [clip.config.vision.as_ref().map(|v| tower(&v.tower)), clip.config.text.as_ref().map(|t| tower(&t.tower))];
     let sizes = sizes.map(|size| size.unwrap_or("none".into())).join(", ");
@@ -225,6 +225,26 @@ fn families() {
     }
 }
 
+/// Linear layers in 8-bit integers: their embeddings' cosine to those of PyTorch's f32.
+#[test]
+fn arithmetic_in_int8() {
+    let options = Options { compute: Compute::Int8, ..Options::default() };
+    if !clip_wgpu::host::multiplies_integers() {
+        let Err(error) = load_changed(&Executor::Host, "hf_quick", options, &[], |_| {}) else { panic!("it was not refused") };
+        assert!(error.to_string().contains("VNNI"), "{error}");
+        return;
+    }
+    for (model, ..) in FAMILIES {
+        let worst = worst_on(&Executor::Host, model, options.clone(), |_| {});
+        println!("{model}: cosine {:.5}", worst.cosine);
+        assert!((0.999..0.999_999).contains(&worst.cosine), "{model}: cosine {}", worst.cosine); // f32 gives 1
+    }
+    if let Some(gpu) = common::gpu() {
+        let Err(error) = load_changed(&gpu.into(), "hf_quick", options, &[], |_| {}) else { panic!("it was not refused") };
+        assert!(error.to_string().contains("choose the device cpu"), "{error}");
+    }
+}
+
 /// What each patch gives, where a class token, an average or a head pools them (`scripts/reference/parts.py`).
 #[test]
 fn parts_of_patches() {
@@ -309,7 +329,7 @@ const MISTAKES: [Mistake; 13] = [
 fn mistakes_in_the_configuration_are_caught() {
     for (what, model, change) in MISTAKES {
         let both = |config: &mut Config| change(config.vision.as_mut().unwrap(), config.text.as_mut().unwrap());
-        let Worst { off, at, .. } = worst_on(&Executor::Host, model, both);
+        let Worst { off, at, .. } = worst_on(&Executor::Host, model, Options::default(), both);
         println!("{off:.1e} at `{at}`: {what} ({model})");
         assert!(off > BOUND, "{what} ({model}): {off:.1e} is not caught by the bound {BOUND:.0e}");
     }
@@ -324,7 +344,7 @@ fn another_padding_is_caught() {
         want.ids.iter().map(|ids| ids[..full - ids.iter().rev().take_while(|id| **id == 1).count()].to_vec()).collect();
     assert!(own.iter().any(|ids| ids.len() < full));
     let off = |pad: u32| {
-        let clip = load_changed(&Executor::Host, "siglip_hf", StoredAs::Auto, &[], |c| c.text.as_mut().unwrap().pad = pad).unwrap();
+        let clip = load_changed(&Executor::Host, "siglip_hf", Options::default(), &[], |c| c.text.as_mut().unwrap().pad = pad).unwrap();
         deviation(&pollster::block_on(clip.encode_ids(&own)).unwrap().data, &want.floats["text.embedding"])
     };
     assert!(off(1) <= BOUND && off(0) > BOUND, "{:.1e} and {:.1e}", off(1), off(0));
@@ -392,6 +412,10 @@ fn full_size() {
     for folder in folders.split(':') {
         for executor in common::application_gpu().map(Executor::Gpu).into_iter().chain([Executor::Host]) {
             check_on(&executor, folder, BOUND);
+            if matches!(executor, Executor::Host) && clip_wgpu::host::multiplies_integers() {
+                let options = Options { compute: Compute::Int8, ..Options::default() };
+                println!("  in int8: cosine {:.5}", worst_on(&executor, folder, options, |_| {}).cosine);
+            }
             let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
             status.lines().filter(|l| l.starts_with("VmHWM")).for_each(|l| println!("  the process's peak so far: {l}"));
         }

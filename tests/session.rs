@@ -38,7 +38,7 @@ fn runner(executor: &Executor, batch: usize) -> Result<(Runner, Value, [Value; 2
     let w = g.weight("w", 5, 6);
     let y = g.push("y", Linear { act: Act::None, bias: false, residual: false }, &[x, w]).unwrap();
     let unit = g.push("unit", Normalize, &[y]).unwrap();
-    let mut sink = pollster::block_on(Sink::new(executor, g.desc(w), Format::F32, Operand::Weight))?;
+    let mut sink = pollster::block_on(Sink::new(executor, g.desc(w), Format::F32, Operand::Weight, None))?;
     pollster::block_on(sink.write(0, &Random(4).many(30, 1.0)))?;
     let weights = Weights::of(vec![(w, sink.finish())]);
     let runner = pollster::block_on(Runner::new(executor, Arc::new(g), weights, &[unit], Size { batch, tokens: 1 }))?;
@@ -200,7 +200,7 @@ fn an_application_is_not_held_up() {
         y = g.push(format!("y{i}"), Linear { act: Act::None, bias: false, residual: false }, &[y, w]).unwrap();
     }
     let executor: Executor = gpu.into();
-    let sink = pollster::block_on(Sink::new(&executor, g.desc(w), Format::F32, Operand::Weight)).unwrap();
+    let sink = pollster::block_on(Sink::new(&executor, g.desc(w), Format::F32, Operand::Weight, None)).unwrap();
     let weights = Weights::of(vec![(w, sink.finish())]);
     let size = Size { batch: 1024, tokens: 1 };
     let runner = pollster::block_on(Runner::new(&executor, Arc::new(g), weights, &[y], size)).unwrap();

@@ -13,6 +13,7 @@ use crate::device::{Device, Executor};
 use crate::error::{Error, Result};
 use crate::graph::{Data, Graph, Pending, Size, Value};
 use crate::input::{Image, Preprocess, Tokenizer, Tokens};
+use crate::weights::Compute;
 use crate::weights::checkpoint::Checkpoint;
 use crate::weights::layout::{LOGIT_BIAS, LOGIT_SCALE};
 use crate::weights::load::{self, OnProgress, Progress, StoredAs};
@@ -21,8 +22,10 @@ use crate::weights::load::{self, OnProgress, Progress, StoredAs};
 #[derive(Clone)]
 pub struct Options {
     pub device: Device,
-    /// How weight matrices are kept; arithmetic is f32 whatever it is.
+    /// How weight matrices are kept; arithmetic is that of `compute` whatever it is.
     pub stored: StoredAs,
+    /// What linear layers multiply in.
+    pub compute: Compute,
     /// The largest batch that runs at once; a device that cannot hold it runs smaller ones.
     pub batch: usize,
     /// Whether embeddings are of unit length, or as the projection makes them.
@@ -40,6 +43,7 @@ impl Default for Options {
         Self {
             device: Device::Auto,
             stored: StoredAs::Auto,
+            compute: Compute::F32,
             batch: 32,
             normalize: true,
             image_size: None,
@@ -89,7 +93,7 @@ pub struct Clip {
     pub(super) parts: Mutex<Option<Arc<Tower>>>,
     /// What it was loaded from, and how: a lost device is restored from there.
     checkpoint: Checkpoint,
-    options: Options,
+    pub(super) options: Options,
     keep: Vec<String>,
 }
 
@@ -109,6 +113,7 @@ impl Clip {
     /// # Errors
     /// As [`Clip::load`].
     pub async fn load_on(executor: &Executor, files: ModelFiles, options: &Options, keep: &[&str]) -> Result<Self> {
+        options.compute.check(executor)?;
         let ModelFiles { mut config, preprocess, tokenizer, checkpoint, .. } = files;
         if let Some(size) = options.image_size {
             config = config.with_image_size(size)?;
@@ -172,7 +177,8 @@ impl Clip {
     async fn load_weights(&self, tower: Option<((Graph, Ends), usize)>, progress: &mut Progress) -> Result<Option<Compiling>> {
         let Some(((graph, ends), tokens)) = tower else { return Ok(None) };
         let graph = Arc::new(graph);
-        let weights = load::load(&self.executor, &self.checkpoint, &self.config, &graph, self.options.stored, progress).await?;
+        let kept = (self.options.stored, self.options.compute);
+        let weights = load::load(&self.executor, &self.checkpoint, &self.config, &graph, kept, progress).await?;
         let capacity = Size { batch: self.options.batch, tokens };
         let compiled = compile_ahead(&self.executor, &graph, &weights, capacity);
         Ok(Some(Compiling { graph, ends, weights, capacity, compiled }))
@@ -317,10 +323,6 @@ impl Clip {
 
     pub(super) fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
-    }
-
-    pub(super) fn refuses_non_finite(&self) -> bool {
-        self.options.refuse_non_finite
     }
 
     pub(super) fn embeddings(&self, data: Vec<f32>) -> Result<Embeddings> {

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::model::{Clip, Embeddings};
 use crate::error::{Error, Result};
+use crate::weights::Compute;
 
 /// Labels, their embeddings, and what made them.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,6 +88,9 @@ impl Clip {
     pub async fn fingerprint(&self) -> Result<String> {
         let mut hash = Sha256::new();
         hash.update(format!("{:?}", self.config.text));
+        if self.options.compute != Compute::F32 {
+            hash.update(format!("{:?}", self.options.compute));
+        }
         for (name, tensor) in &self.checkpoint().tensors {
             hash.update(format!("{name} {:?} {:?}", tensor.dtype, tensor.shape));
             if matches!(tensor.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {

@@ -229,7 +229,7 @@ impl Classifier {
         let (data, width) = (runs.finish().await?, self.labels.len());
         let logits = Embeddings { rows: data.len() / width, width, data };
         match logits.non_finite() {
-            rows if clip.refuses_non_finite() && !rows.is_empty() => Err(Error::NonFinite { what: "scores", rows }),
+            rows if clip.options.refuse_non_finite && !rows.is_empty() => Err(Error::NonFinite { what: "scores", rows }),
             _ => Ok(self.scored(logits.data, score)),
         }
     }
@@ -274,7 +274,7 @@ impl Scorer {
         let images = graph.input("images", Rows::Items, texts.width, Kind::F32);
         let table = graph.weight("texts", texts.rows, texts.width);
         let scores = graph.push("scores", logits, &[images, table])?;
-        let mut sink = Sink::new(executor, graph.desc(table), Format::F32, Operand::Weight).await?;
+        let mut sink = Sink::new(executor, graph.desc(table), Format::F32, Operand::Weight, None).await?;
         sink.write(0, &texts.data).await?;
         let weights = Weights::of(vec![(table, sink.finish())]);
         let capacity = Size { batch: capacity.max(1), tokens: 1 };

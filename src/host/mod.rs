@@ -1,13 +1,18 @@
 //! The host's processor: the same graphs on all cores. What `auto` falls back to, and
 //! a second opinion on the GPU's numbers.
 
+mod epilogue;
+mod integers;
 mod ops;
 mod product;
 mod session;
+mod split;
 mod weight;
 
+pub use epilogue::Epilogue;
+pub use integers::{IntegerPanels, integer_product, multiplies_integers};
 pub use ops::{HostOp, host_op};
-pub use product::{Epilogue, Panels, View, product};
+pub use product::{Panels, View, product};
 pub use session::HostSession;
 pub use weight::{HostWeight, HostWeights};
 

@@ -9,22 +9,17 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 use rten_simd::ops::{BitOps, NumOps};
-use rten_simd::{Isa, Simd, SimdOp, SimdUnaryOp};
-use rten_vecmath::{ApproxGelu, Gelu, Swish};
+use rten_simd::{Isa, SimdOp};
 
-use crate::ops::Act;
+use super::epilogue::{Epilogue, finish, load, store};
+use super::split::{TASK, Work, each, evenly};
 
 /// Vectors beside each other in a tile.
 const VECTORS: usize = 2;
 /// Steps along k that a tile takes in one go: its panel of the weight, 64 KiB at most, stays in a second-level cache.
 const STEPS: usize = 512;
-/// Blocks of rows that a thread takes in one go, at least and at most: enough to use a panel often, few enough that their left
-/// sides stay in that cache too.
-const BLOCKS: Range<usize> = 4..13;
 /// f32 in a cache line.
 const LINE: usize = 16;
-/// Multiply-adds worth handing to another thread.
-const TASK: usize = 1 << 20;
 
 /// Lanes of the widest vector that this processor has.
 struct Lanes;
@@ -46,15 +41,6 @@ fn tile_rows(lanes: usize) -> usize {
         _ if cfg!(target_arch = "wasm32") => 4, // without fused multiply-adds a product takes a register of its own
         _ => 6,
     }
-}
-
-/// `total` in the fewest parts of at most `most`, as equal as can be.
-fn evenly(total: usize, most: usize) -> impl Iterator<Item = Range<usize>> + Clone {
-    parts_of(total, total.div_ceil(most))
-}
-
-fn parts_of(total: usize, parts: usize) -> impl Iterator<Item = Range<usize>> + Clone {
-    (0..parts).map(move |i| i * total / parts..(i + 1) * total / parts)
 }
 
 /// A matrix somewhere in `data`: element `[i, j]` lies at i · `strides[0]` + j · `strides[1]`.
@@ -137,23 +123,6 @@ impl Panels {
     }
 }
 
-/// How a product ends: y = act(alpha · x · w + bias) + residual.
-#[derive(Clone, Copy)]
-pub struct Epilogue<'a> {
-    pub alpha: f32,
-    /// `[n]`.
-    pub bias: Option<&'a [f32]>,
-    pub act: Act,
-    /// Rows like those of y.
-    pub residual: Option<&'a [f32]>,
-}
-
-impl Default for Epilogue<'_> {
-    fn default() -> Self {
-        Self { alpha: 1.0, bias: None, act: Act::None, residual: None }
-    }
-}
-
 thread_local! {
     /// A chunk's left side, taken while it is in use.
     static LEFT: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
@@ -164,49 +133,16 @@ thread_local! {
 pub fn product(x: View<'_>, w: &Panels, end: Epilogue<'_>, y: &mut [f32]) {
     let [rows, k] = x.shape;
     assert!(k == w.k && y.len() == rows * w.n && x.strides[1] == 1, "the graph checked the operands' shapes");
-    if y.is_empty() {
-        return;
-    }
     let most = tile_rows(w.width / VECTORS);
-    let few = rows * k * w.n < TASK;
-    let (panels, threads) = (w.n.div_ceil(w.width), rayon::current_num_threads());
-    let chunks = rows.div_ceil(most * BLOCKS.end).next_multiple_of(threads).min(rows / (most * BLOCKS.start)).max(1);
-    let chunks = if few { 1 } else { chunks };
-    let groups = if few { 1 } else { (4 * threads).div_ceil(chunks).min(rows * k * w.n / TASK) };
-    let group = panels.div_ceil(groups); // panels of a task
-    let mut rest = y;
-    let chunks = parts_of(rows, chunks).map(|rows| {
-        let (y, after) = std::mem::take(&mut rest).split_at_mut(rows.len() * w.n);
-        rest = after;
-        (rows, y)
-    });
-    each(few, chunks.collect(), |(rows, y)| {
+    Work { rows, k, n: w.n, width: w.width, most }.each_chunk(y, |chunk| {
         let mut left = LEFT.take();
-        left.resize(left.len().max(rows.len() * k), 0.0);
-        pack_left(x, rows.clone(), most, few, &mut left);
-        each(few, groups_of(y, w.n, group * w.width), |(at, mut y)| {
-            let panels = at * group..panels.min((at + 1) * group);
-            Task { x: &left, first_row: rows.start, w, panels, end, most, y: &mut y }.dispatch();
+        left.resize(left.len().max(chunk.rows.len() * k), 0.0);
+        pack_left(x, chunk.rows.clone(), most, chunk.few, &mut left);
+        each(chunk.few, chunk.groups, |(panels, mut y)| {
+            Task { x: &left, first_row: chunk.rows.start, w, panels, end, most, y: &mut y }.dispatch();
         });
         LEFT.set(left);
     });
-}
-
-/// Each of the `parts`, on this thread where they are a few.
-fn each<T: Send>(few: bool, parts: Vec<T>, run: impl Fn(T) + Send + Sync) {
-    match few {
-        true => parts.into_iter().for_each(run),
-        false => parts.into_par_iter().with_max_len(1).for_each(run),
-    }
-}
-
-/// Rows of `n` in groups of columns: which group, and that part of each row.
-fn groups_of(y: &mut [f32], n: usize, columns: usize) -> Vec<(usize, Vec<&mut [f32]>)> {
-    let mut groups: Vec<_> = (0..n.div_ceil(columns)).map(|group| (group, Vec::with_capacity(y.len() / n))).collect();
-    for y in y.chunks_exact_mut(n) {
-        groups.iter_mut().zip(y.chunks_mut(columns)).for_each(|((_, rows), y)| rows.push(y));
-    }
-    groups
 }
 
 /// Rows of the left side in the order in which tiles read them: parts of k, blocks of rows, k, rows.
@@ -305,72 +241,10 @@ fn tile<I: Isa, const ROWS: usize>(isa: I, a: &[f32], b: &[f32], mut next: *cons
     }
 }
 
-#[inline(always)]
-fn load<S: Simd<Elem = f32>>(ops: impl NumOps<f32, Simd = S>, y: &[f32]) -> S {
-    if y.len() == ops.len() { ops.load(y) } else { ops.load_pad(y).0 }
-}
-
-#[inline(always)]
-fn store<S: Simd<Elem = f32>>(ops: impl NumOps<f32, Simd = S>, v: S, y: &mut [f32]) {
-    if y.len() == ops.len() { ops.store(v, y) } else { y.iter_mut().zip(v.to_array()).for_each(|(y, v)| *y = v) }
-}
-
-/// NaN stays NaN.
-struct Relu;
-
-impl SimdUnaryOp<f32> for Relu {
-    #[inline(always)]
-    fn eval<I: Isa>(&self, isa: I, x: I::F32) -> I::F32 {
-        let ops = isa.f32();
-        ops.select(ops.zero(), x, ops.lt(x, ops.zero()))
-    }
-}
-
-struct Nothing;
-
-impl SimdUnaryOp<f32> for Nothing {
-    #[inline(always)]
-    fn eval<I: Isa>(&self, _: I, x: I::F32) -> I::F32 {
-        x
-    }
-}
-
-/// The epilogue on a part of a row, activations to about 1e-6.
-#[inline(always)]
-fn finish<I: Isa>(isa: I, end: Epilogue<'_>, y: &mut [f32]) {
-    match end.act {
-        Act::None if end.alpha == 1.0 && end.bias.is_none() && end.residual.is_none() => {}
-        Act::None => finish_with(isa, Nothing, end, y),
-        Act::QuickGelu => finish_with(isa, Swish { alpha: 1.702 }, end, y),
-        Act::Gelu => finish_with(isa, Gelu {}, end, y),
-        Act::GeluTanh => finish_with(isa, ApproxGelu {}, end, y),
-        Act::Relu => finish_with(isa, Relu, end, y),
-        Act::Silu => finish_with(isa, Swish { alpha: 1.0 }, end, y),
-    }
-}
-
-#[inline(always)]
-fn finish_with<I: Isa>(isa: I, act: impl SimdUnaryOp<f32>, end: Epilogue<'_>, y: &mut [f32]) {
-    let ops = isa.f32();
-    let alpha = ops.splat(end.alpha);
-    for (i, y) in y.chunks_mut(ops.len()).enumerate() {
-        let at = i * ops.len();
-        let v = act.eval(isa, ops.mul_add(load(ops, y), alpha, load_or_zero(ops, end.bias, at, y.len())));
-        store(ops, ops.add(v, load_or_zero(ops, end.residual, at, y.len())), y);
-    }
-}
-
-#[inline(always)]
-fn load_or_zero<S: Simd<Elem = f32>>(ops: impl NumOps<f32, Simd = S>, of: Option<&[f32]>, at: usize, count: usize) -> S {
-    match of {
-        Some(of) => load(ops, &of[at..][..count]),
-        None => ops.zero(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::Act;
 
     fn value(i: usize, seed: u32) -> f32 {
         ((i as u32 ^ seed).wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use half::{bf16, f16};
 
-use super::{Panels, View};
+use super::{Epilogue, IntegerPanels, Panels, View, integer_product, product};
 use crate::gpu::Format;
 use crate::graph::Value;
 
@@ -12,6 +12,8 @@ pub enum HostWeight {
     Plain(Vec<f32>),
     /// Packed once, in the order that the product reads it.
     Packed(Panels),
+    /// The same in integers, with their scales.
+    Integers(IntegerPanels),
     /// Rows that are looked up one by one, in the format that they are kept in.
     Table { format: Format, bytes: Vec<u8>, row_bytes: usize },
 }
@@ -30,10 +32,11 @@ impl HostWeight {
         HostWeight::Table { format, bytes: format.pack(rows, width), row_bytes: width.next_multiple_of(8) * format.bytes() }
     }
 
-    /// As the right side of a product.
-    pub fn panels(&self) -> &Panels {
+    /// `x` `[rows, k]` times it into `y` `[rows, n]`.
+    pub fn product(&self, x: View<'_>, end: Epilogue<'_>, y: &mut [f32]) {
         match self {
-            HostWeight::Packed(panels) => panels,
+            HostWeight::Packed(panels) => product(x, panels, end, y),
+            HostWeight::Integers(panels) => integer_product(x, panels, end, y),
             _ => unreachable!("a product's weight is packed"),
         }
     }
@@ -54,6 +57,7 @@ impl HostWeight {
         match self {
             HostWeight::Plain(rows) => 4 * rows.len() as u64,
             HostWeight::Packed(panels) => panels.bytes(),
+            HostWeight::Integers(panels) => panels.bytes(),
             HostWeight::Table { bytes, .. } => bytes.len() as u64,
         }
     }

@@ -9,7 +9,7 @@ use super::checkpoint::{Checkpoint, Tensor};
 use super::layout::{self, LOGIT_BIAS, LOGIT_SCALE, Recipe};
 use super::positions;
 use super::sink::{Filled, Sink};
-use super::{DeviceWeights, Format};
+use super::{Compute, DeviceWeights, Format};
 use crate::clip::Config;
 use crate::device::Executor;
 use crate::error::{Error, Result};
@@ -141,7 +141,7 @@ pub async fn load(
     checkpoint: &Checkpoint,
     config: &Config,
     graph: &Graph,
-    stored: StoredAs,
+    (stored, compute): (StoredAs, Compute),
     progress: &mut Progress,
 ) -> Result<Weights> {
     let mut filled = Vec::new();
@@ -156,7 +156,7 @@ pub async fn load(
             (Operand::Weight, StoredAs::Auto) if matches!(executor, Executor::Host) => Format::F32,
             (_, StoredAs::Auto) => smallest_exact(checkpoint, &recipe).await?,
         };
-        let mut sink = Sink::new(executor, desc, format, operand).await?;
+        let mut sink = Sink::new(executor, desc, format, operand, compute.grain(&desc.name)).await?;
         fill(checkpoint, desc, &recipe, format, &mut sink).await?;
         progress.add(recipe.tensors().iter().map(|name| checkpoint.tensors[name].bytes()).sum());
         filled.push((value, sink.finish()));

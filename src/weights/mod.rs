@@ -2,6 +2,7 @@
 
 mod archive;
 pub mod checkpoint;
+mod compute;
 pub mod layout;
 pub mod load;
 pub mod pickle;
@@ -10,5 +11,6 @@ pub mod sink;
 pub mod source;
 pub mod torch;
 
+pub use self::compute::{Compute, Grain};
 pub use crate::gpu::Format;
 pub use crate::graph::{DeviceWeight, DeviceWeights, Piece};

@@ -1,12 +1,13 @@
 //! Where a weight's rows go as they are read: to the device, or to the host's memory.
 
 use super::Format;
+use super::Grain;
 use crate::device::Executor;
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::graph::{Desc, DeviceWeight, Operand};
 #[cfg(feature = "host")]
-use crate::host::HostWeight;
+use crate::host::{HostWeight, IntegerPanels};
 
 /// A weight's rows are the same in every run.
 #[cfg(feature = "host")]
@@ -24,6 +25,8 @@ pub enum Sink<'a> {
         width: usize,
         format: Format,
         operand: Operand,
+        /// Of a matrix that is multiplied with; `None` for f32.
+        grain: Option<Grain>,
     },
 }
 
@@ -39,7 +42,7 @@ impl<'a> Sink<'a> {
     ///
     /// # Errors
     /// [`Error::TooLarge`]; [`Error::Device`] where the device is out of memory.
-    pub async fn new(executor: &'a Executor, desc: &Desc, format: Format, operand: Operand) -> Result<Self> {
+    pub async fn new(executor: &'a Executor, desc: &Desc, format: Format, operand: Operand, grain: Option<Grain>) -> Result<Self> {
         match executor {
             Executor::Gpu(gpu) => {
                 let (weight, refusals) = gpu.scoped(|| DeviceWeight::new(gpu, desc, format, operand == Operand::Table));
@@ -47,7 +50,7 @@ impl<'a> Sink<'a> {
                 Ok(Sink::Gpu { gpu, weight: weight? })
             }
             #[cfg(feature = "host")]
-            Executor::Host => Ok(Sink::Host { rows: vec![0.0; desc.rows(NO_RUN) * desc.width], width: desc.width, format, operand }),
+            Executor::Host => Ok(Sink::Host { rows: vec![0.0; desc.rows(NO_RUN) * desc.width], width: desc.width, format, operand, grain }),
         }
     }
 
@@ -75,9 +78,12 @@ impl<'a> Sink<'a> {
         match self {
             Sink::Gpu { weight, .. } => Filled::Gpu(weight),
             #[cfg(feature = "host")]
-            Sink::Host { rows, width, format, operand } => Filled::Host(match operand {
+            Sink::Host { rows, width, format, operand, grain } => Filled::Host(match operand {
                 Operand::Rows | Operand::Texture => HostWeight::Plain(rows),
-                Operand::Weight => HostWeight::packed(&rows, width),
+                Operand::Weight => match grain {
+                    Some(grain) => HostWeight::Integers(IntegerPanels::new(grain, &rows, width)),
+                    None => HostWeight::packed(&rows, width),
+                },
                 Operand::Table => HostWeight::table(format, &rows, width),
             }),
         }

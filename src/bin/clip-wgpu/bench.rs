@@ -54,7 +54,7 @@ impl Bench {
         let clip = g.load_on(&executor, g.find(&name)?, Options { batch, ..g.options() }, &[])?;
         let load_ms = ms(start);
         if !g.json {
-            say(&format!("{name} on {}: loaded in {load_ms:.0} ms", executor.name()))?;
+            say(&format!("{name} on {}, {}: loaded in {load_ms:.0} ms", executor.name(), g.compute))?;
         }
         let mut lines = Vec::new();
         let towers = [clip.config.vision.as_ref().map(|_| "image"), clip.config.text.as_ref().map(|_| "text")];
@@ -91,7 +91,7 @@ impl Bench {
         if g.json {
             let tokens = self.tokens.or(clip.config.text.as_ref().map(|t| t.context));
             say_json(
-                &json!({"model": name, "device": executor.name(), "load_ms": load_ms, "text_tokens": tokens, "lines": lines, "profiles": profiles, "peak": peak.as_ref().map(peak_json)}),
+                &json!({"model": name, "device": executor.name(), "compute": g.compute.to_string(), "load_ms": load_ms, "text_tokens": tokens, "lines": lines, "profiles": profiles, "peak": peak.as_ref().map(peak_json)}),
             )?;
         }
         Ok(Outcome::Done)

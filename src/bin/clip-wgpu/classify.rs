@@ -67,7 +67,7 @@ impl Classify {
         let clip = g.load()?;
         let Some(classifier) = self.labels.classifier(g, &clip, given)? else { return Ok(Outcome::SomeFailed) };
         let score = self.score.map_or(clip.score(), ScoreName::score);
-        let head = json!({"model": g.model()?, "device": clip.executor.name(), "score": name_of(score)});
+        let head = json!({"model": g.model()?, "device": clip.executor.name(), "compute": g.compute.to_string(), "score": name_of(score)});
         let mut document = g.json.then(|| Document::begin(&head, "images")).transpose()?;
         inputs::batches(g, &clip, &found.pictures, |batch| {
             found.failed.extend(batch.failed);

@@ -31,7 +31,7 @@ impl Compare {
         let cosine: f64 = a.iter().zip(&b).map(|(a, b)| *a as f64 * *b as f64).sum();
         match g.json {
             true => say_json(
-                &json!({"model": g.model()?, "device": clip.executor.name(), "a": sides[0].json(), "b": sides[1].json(), "cosine": cosine}),
+                &json!({"model": g.model()?, "device": clip.executor.name(), "compute": g.compute.to_string(), "a": sides[0].json(), "b": sides[1].json(), "cosine": cosine}),
             )?,
             false => say(&format!("{cosine:.4}"))?,
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::output::complain;
 use clap::{Args, ValueEnum};
 use clip_wgpu::clip::{ModelFiles, PICO};
+use clip_wgpu::weights::Compute;
 use clip_wgpu::weights::Format;
 use clip_wgpu::weights::load::StoredAs;
 use clip_wgpu::{Clip, Device, Error, Executor, Options, Result};
@@ -25,9 +26,12 @@ pub struct Globals {
     /// Force a kernel of the matrix product (product_tile, product_few, product_direct, product_subgroup), for tests and bug reports
     #[arg(long, global = true, value_name = "NAME", hide_short_help = true)]
     pub kernel: Option<String>,
-    /// How weights are kept in memory: auto is the smallest form that is exact; arithmetic is always f32
+    /// How weights are kept in memory: auto is the smallest form that is exact
     #[arg(long, global = true, default_value = "auto", value_enum)]
     pub dtype: Dtype,
+    /// What linear layers multiply in: f32, or int8 for speed on a CPU with AVX512-VNNI or AVX-VNNI (cosine to f32 about 0.9999)
+    #[arg(long, global = true, default_value = "f32", value_name = "TYPE", value_parser = parse_compute)]
+    pub compute: Compute,
     /// The most pictures or texts that run at once
     #[arg(long, global = true, default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub batch: u16,
@@ -57,6 +61,10 @@ fn parse_device(text: &str) -> std::result::Result<Device, String> {
     text.parse().map_err(|e: Error| e.to_string())
 }
 
+fn parse_compute(text: &str) -> std::result::Result<Compute, String> {
+    text.parse().map_err(|e: Error| e.to_string())
+}
+
 impl Globals {
     /// The files of the model, or `None` where none was given.
     pub fn files(&self) -> Result<Option<ModelFiles>> {
@@ -79,6 +87,7 @@ impl Globals {
         Options {
             device: self.device.clone(),
             stored,
+            compute: self.compute,
             batch: self.batch.into(),
             image_size: self.image_size.map(usize::from),
             refuse_non_finite: false, // the input is named instead

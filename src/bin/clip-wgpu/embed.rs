@@ -158,7 +158,7 @@ impl<'a> Rows<'a> {
     fn begin(to: &'a To, g: &Globals, clip: &Clip, shape: Vec<usize>) -> Result<Self> {
         let model = g.model()?;
         let file = to.output.as_deref().map(|path| EmbeddingFile::create(path, &model, &shape)).transpose()?;
-        let head = json!({"model": model, "device": clip.executor.name()});
+        let head = json!({"model": model, "device": clip.executor.name(), "compute": g.compute.to_string()});
         let document = g.json.then(|| Document::begin(&head, "embeddings")).transpose()?;
         Ok(Self { to, json: g.json, shape, rows: 0, failed: Vec::new(), file, document })
     }

@@ -209,7 +209,7 @@ impl Eval {
             let confusions: Vec<_> =
                 confused.iter().map(|((c, l), n)| json!({"class": data.classes[*c], "label": labels[*l], "pictures": n})).collect();
             return say_json(&json!({
-                "model": g.model()?, "device": device, "pictures": counts.pictures, "labels": labels.len(), "top1": first, "top5": five,
+                "model": g.model()?, "device": device, "compute": g.compute.to_string(), "pictures": counts.pictures, "labels": labels.len(), "top1": first, "top5": five,
                 "mean_per_class": counts.by_classes(), "classes": classes, "confusions": confusions, "failed": failed_json(&data.failed),
             }));
         }

@@ -2,7 +2,7 @@ use rayon::prelude::*;
 
 use super::HostOp;
 use crate::graph::Call;
-use crate::host::{self, Epilogue, Operand, View};
+use crate::host::{Epilogue, Operand, View};
 use crate::ops::{Linear, PatchEmbed, Scores};
 
 impl HostOp for Linear {
@@ -10,7 +10,7 @@ impl HostOp for Linear {
         let bias = self.bias.then(|| operands[2].floats());
         let residual = self.residual_at().map(|at| operands[at].floats());
         let end = Epilogue { bias, act: self.act, residual, ..Default::default() };
-        host::product(View::rows(operands[0].floats(), call.inputs[0].width), operands[1].weight().panels(), end, y);
+        operands[1].weight().product(View::rows(operands[0].floats(), call.inputs[0].width), end, y);
     }
 }
 
@@ -28,7 +28,7 @@ impl HostOp for PatchEmbed {
             });
             let bias = (!self.class).then_some(c);
             let end = Epilogue { bias, residual: Some(&positions[before.len()..]), ..Default::default() };
-            host::product(View::rows(&rows, k), operands[1].weight().panels(), end, patches);
+            operands[1].weight().product(View::rows(&rows, k), end, patches);
         });
     }
 }
@@ -36,7 +36,7 @@ impl HostOp for PatchEmbed {
 impl HostOp for Scores {
     fn run(&self, operands: &[Operand], call: &Call, y: &mut [f32]) {
         let x = View::rows(operands[0].floats(), call.inputs[0].width);
-        host::product(x, operands[1].weight().panels(), Epilogue { alpha: self.scale, ..Default::default() }, y);
+        operands[1].weight().product(x, Epilogue { alpha: self.scale, ..Default::default() }, y);
         y.iter_mut().for_each(|y| *y += self.bias);
     }
 }

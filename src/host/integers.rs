@@ -1,0 +1,474 @@
+//! Products in integers, for processors that multiply them faster than f32 (AVX512-VNNI, AVX-VNNI): a scale to each block along
+//! k, as in ggml's `Q8_0`, so that an outlier costs the precision of its block only.
+//!
+//! Of each block of a row, x = s · q with whole numbers q and s = max |x| / max |q|, and of each column of the weight likewise.
+//! Sums of a block are exact, and blocks are added up in order: a row is the same in whatever batch and on whatever processor.
+
+#[cfg(target_arch = "x86_64")]
+mod vnni;
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use rayon::prelude::*;
+use rten_simd::ops::BitOps;
+use rten_simd::{Isa, SimdOp};
+
+#[cfg(target_arch = "x86_64")]
+use self::vnni::{avx_8, avx_16, avx512_8, avx512_16};
+use super::View;
+use super::epilogue::{Epilogue, finish};
+use super::split::{Work, each, evenly};
+use crate::weights::Grain;
+
+/// Steps along k with scales of their own.
+const BLOCK: usize = 128;
+/// Columns of a panel, whatever the processor.
+const WIDTH: usize = 32;
+/// Rows of the largest tile.
+const MOST_ROWS: usize = 14;
+
+impl Grain {
+    const fn greatest(self) -> f32 {
+        match self {
+            Grain::Bits8 => 127.0,
+            Grain::Bits13 => 4095.0,
+        }
+    }
+
+    /// Factors that one instruction multiplies and adds up, per lane.
+    const fn per_lane(self) -> usize {
+        match self {
+            Grain::Bits8 => 4,
+            Grain::Bits13 => 2,
+        }
+    }
+
+    /// Those of a lane, lowest first.
+    #[inline(always)]
+    fn lane(self, q: &[i16]) -> i32 {
+        match self {
+            Grain::Bits8 => i32::from_le_bytes([q[0] as u8, q[1] as u8, q[2] as u8, q[3] as u8]),
+            Grain::Bits13 => i32::from(q[1]) << 16 | i32::from(q[0] as u16),
+        }
+    }
+
+    /// The instructions for 8 bits multiply unsigned by signed numbers: the weight is kept as q + 128, and 128 · Σ q of x is
+    /// taken off.
+    const fn offset(self) -> i16 {
+        match self {
+            Grain::Bits8 => 128,
+            Grain::Bits13 => 0,
+        }
+    }
+}
+
+/// Who multiplies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kernel {
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
+    /// Plain loops: what the others must equal.
+    Portable,
+}
+
+impl Kernel {
+    /// The kernels that this processor runs, the fastest first.
+    fn all() -> &'static [Kernel] {
+        static ALL: OnceLock<Vec<Kernel>> = OnceLock::new();
+        ALL.get_or_init(|| {
+            let mut all = Vec::new();
+            #[cfg(target_arch = "x86_64")]
+            {
+                if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni") {
+                    all.push(Kernel::Avx512Vnni);
+                }
+                if is_x86_feature_detected!("avxvnni") && is_x86_feature_detected!("fma") {
+                    all.push(Kernel::AvxVnni);
+                }
+            }
+            all.push(Kernel::Portable);
+            all
+        })
+    }
+
+    /// Rows of a tile: what fits the registers.
+    fn rows(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512Vnni => MOST_ROWS,
+            #[cfg(target_arch = "x86_64")]
+            Kernel::AvxVnni => 3,
+            Kernel::Portable => 4,
+        }
+    }
+}
+
+/// Whether this processor multiplies integers faster than f32.
+pub fn multiplies_integers() -> bool {
+    Kernel::all()[0] != Kernel::Portable
+}
+
+/// The right side `[k, n]` of products in integers.
+pub struct IntegerPanels {
+    grain: Grain,
+    k: usize,
+    n: usize,
+    /// Panels, lanes of k, columns.
+    lanes: Vec<i32>,
+    /// Panels, blocks, columns.
+    scales: Vec<f32>,
+}
+
+impl IntegerPanels {
+    /// Of a weight `[n, k]`.
+    pub fn new(grain: Grain, rows: &[f32], k: usize) -> Self {
+        let n = rows.len() / k;
+        let (panels, deep, blocks) = (n.div_ceil(WIDTH), k.div_ceil(grain.per_lane()), k.div_ceil(BLOCK));
+        let mut lanes = vec![0; panels * deep * WIDTH];
+        let mut scales = vec![0.0; panels * blocks * WIDTH];
+        let parts = lanes.par_chunks_exact_mut(deep * WIDTH).zip(scales.par_chunks_exact_mut(blocks * WIDTH));
+        parts.zip(rows.par_chunks(WIDTH * k)).for_each(|((lanes, scales), columns)| {
+            let mut q = [0; BLOCK];
+            for (column, w) in columns.chunks_exact(k).enumerate() {
+                for (block, w) in w.chunks(BLOCK).enumerate() {
+                    scales[block * WIDTH + column] = quantize(grain, w, &mut q);
+                    q.iter_mut().for_each(|q| *q += grain.offset());
+                    let first = block * BLOCK / grain.per_lane();
+                    let column = lanes[first * WIDTH + column..].iter_mut().step_by(WIDTH);
+                    column.zip(q.chunks_exact(grain.per_lane())).for_each(|(lane, q)| *lane = grain.lane(q));
+                }
+            }
+        });
+        Self { grain, k, n, lanes, scales }
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> u64 {
+        4 * (self.lanes.len() + self.scales.len()) as u64
+    }
+
+    /// And the next one's half, of two.
+    fn panel(&self, panel: usize, half: usize) -> Panel<'_> {
+        let (deep, blocks) = (self.k.div_ceil(self.grain.per_lane()) * WIDTH, self.k.div_ceil(BLOCK) * WIDTH);
+        Panel {
+            grain: self.grain,
+            lanes: self.lanes[panel * deep..][..deep].as_chunks().0,
+            scales: self.scales[panel * blocks..][..blocks].as_chunks().0,
+            next: self.lanes.as_ptr().wrapping_add((panel + 1) * deep + half * deep / 2),
+        }
+    }
+}
+
+/// Some columns of the right side.
+struct Panel<'a> {
+    grain: Grain,
+    lanes: &'a [[i32; WIDTH]],
+    scales: &'a [[f32; WIDTH]],
+    /// What to bring into the cache meanwhile, a line in each step: at few rows the weights come from memory.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    next: *const i32,
+}
+
+/// `x` in integers, and their scale; NaN where `x` is not finite, so that what comes of it is NaN, too.
+#[inline(always)]
+fn quantize(grain: Grain, x: &[f32], q: &mut [i16; BLOCK]) -> f32 {
+    /// Added to a number this size, a float is rounded to a whole one, which stands in its lowest bits.
+    const ROUND: f32 = 12_582_912.0;
+    const LANES: usize = 16;
+    // Plain loops over lanes: compilers do not make them of a fold.
+    let (mut max, mut odd) = ([0.0f32; LANES], [0.0f32; LANES]);
+    let (whole, rest) = x.as_chunks::<LANES>();
+    for x in whole {
+        for i in 0..LANES {
+            max[i] = if x[i].abs() > max[i] { x[i].abs() } else { max[i] };
+            odd[i] += x[i] * 0.0; // NaN, if x is infinite or NaN
+        }
+    }
+    for (i, x) in rest.iter().enumerate() {
+        max[i] = if x.abs() > max[i] { x.abs() } else { max[i] };
+        odd[i] += x * 0.0;
+    }
+    let (mut most, mut nan) = (0.0, 0.0);
+    for i in 0..LANES {
+        most = if max[i] > most { max[i] } else { most };
+        nan += odd[i];
+    }
+    let inverse = if most > 0.0 { grain.greatest() / most } else { 0.0 };
+    for i in 0..x.len() {
+        q[i] = (x[i] * inverse + ROUND).to_bits() as i16;
+    }
+    for q in &mut q[x.len()..] {
+        *q = 0;
+    }
+    most / grain.greatest() + nan
+}
+
+/// Rows of the left side for a tile: lanes of k, rows; and of each block the scales of the rows and what their sums start with.
+#[derive(Default)]
+struct Left {
+    lanes: Vec<i32>,
+    scales: Vec<f32>,
+    starts: Vec<i32>,
+}
+
+thread_local! {
+    /// A chunk's left side, taken while it is in use.
+    static LEFT: RefCell<Vec<Left>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Fills a [`Left`].
+struct Pack<'a> {
+    grain: Grain,
+    x: View<'a>,
+    rows: Range<usize>,
+    left: &'a mut Left,
+}
+
+impl SimdOp for Pack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, _: I) {
+        match self.grain {
+            Grain::Bits8 => self.run::<4>(Grain::Bits8),
+            Grain::Bits13 => self.run::<2>(Grain::Bits13),
+        }
+    }
+}
+
+impl Pack<'_> {
+    #[inline(always)]
+    fn run<const PER_LANE: usize>(self, grain: Grain) {
+        let Self { x, rows, left, .. } = self;
+        let (count, k) = (rows.len(), x.shape[1]);
+        left.lanes.resize(k.div_ceil(PER_LANE) * count, 0);
+        left.scales.clear();
+        left.starts.clear();
+        let mut q = [0; BLOCK];
+        for first in (0..k).step_by(BLOCK) {
+            let steps = first..k.min(first + BLOCK);
+            for row in 0..count {
+                let x = &x.data[(rows.start + row) * x.strides[0]..][steps.clone()];
+                left.scales.push(quantize(grain, x, &mut q));
+                let mut sum = 0;
+                for q in q {
+                    sum += i32::from(q);
+                }
+                left.starts.push(-sum * i32::from(grain.offset()));
+                let lanes = left.lanes[first / PER_LANE * count + row..].iter_mut().step_by(count);
+                for (lane, q) in lanes.zip(q.as_chunks::<PER_LANE>().0) {
+                    *lane = grain.lane(q);
+                }
+            }
+        }
+    }
+}
+
+/// As [`product`](super::product), in integers.
+pub fn integer_product(x: View<'_>, w: &IntegerPanels, end: Epilogue<'_>, y: &mut [f32]) {
+    product_by(Kernel::all()[0], x, w, end, y);
+}
+
+fn product_by(kernel: Kernel, x: View<'_>, w: &IntegerPanels, end: Epilogue<'_>, y: &mut [f32]) {
+    let [rows, k] = x.shape;
+    assert!(k == w.k && y.len() == rows * w.n && x.strides[1] == 1, "the graph checked the operands' shapes");
+    Work { rows, k, n: w.n, width: WIDTH, most: kernel.rows() }.each_chunk(y, |chunk| {
+        let blocks: Vec<Range<usize>> = evenly(chunk.rows.len(), kernel.rows()).collect();
+        let mut left = LEFT.take();
+        left.resize_with(left.len().max(blocks.len()), Left::default);
+        let first = chunk.rows.start;
+        each(chunk.few, left.iter_mut().zip(&blocks).collect(), |(left, rows)| {
+            Pack { grain: w.grain, x, rows: first + rows.start..first + rows.end, left }.dispatch();
+        });
+        each(chunk.few, chunk.groups, |(panels, mut y)| {
+            for panel in panels.clone() {
+                let (at, columns) = ((panel - panels.start) * WIDTH, panel * WIDTH..w.n.min((panel + 1) * WIDTH));
+                for (i, (left, rows)) in left.iter().zip(&blocks).enumerate() {
+                    let y = &mut y[rows.clone()];
+                    Fetch { end, n: w.n, first_row: first + rows.start, columns: columns.clone(), at, y }.dispatch();
+                    let mut sums = [[0.0; WIDTH]; MOST_ROWS];
+                    let sums = &mut sums[..rows.len()];
+                    tile(kernel, left, &w.panel(panel, i % 2), sums);
+                    Finish { sums, end, n: w.n, first_row: first + rows.start, columns: columns.clone(), at, y }.dispatch();
+                }
+            }
+        });
+        LEFT.set(left);
+    });
+}
+
+/// The epilogue of a tile, whose sums are still at hand, and its way to y.
+struct Finish<'a, 'y> {
+    sums: &'a mut [[f32; WIDTH]],
+    end: Epilogue<'a>,
+    n: usize,
+    first_row: usize,
+    columns: Range<usize>,
+    at: usize,
+    y: &'a mut [&'y mut [f32]],
+}
+
+impl SimdOp for Finish<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, isa: I) {
+        let Self { sums, end, n, first_row, columns, at, y } = self;
+        let bias = end.bias.map(|b| &b[columns.clone()]);
+        for (row, (sums, y)) in sums.iter_mut().zip(y).enumerate() {
+            let residual = end.residual.map(|r| &r[(first_row + row) * n..][columns.clone()]);
+            finish(isa, Epilogue { bias, residual, ..end }, &mut sums[..columns.len()]);
+            let y = &mut y[at..];
+            match y.first_chunk_mut::<WIDTH>() {
+                Some(y) => *y = *sums,
+                None => y.copy_from_slice(&sums[..columns.len()]), // the last panel has columns that belong to nothing
+            }
+        }
+    }
+}
+
+/// Has what the epilogue will read and write brought into the cache while the tile is multiplied.
+struct Fetch<'a, 'y> {
+    end: Epilogue<'a>,
+    n: usize,
+    first_row: usize,
+    columns: Range<usize>,
+    at: usize,
+    y: &'a mut [&'y mut [f32]],
+}
+
+impl SimdOp for Fetch<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, isa: I) {
+        let Self { end, n, first_row, columns, at, y } = self;
+        let ops = isa.f32();
+        for (row, y) in y.iter_mut().enumerate() {
+            ops.prefetch_write(y[at..].as_mut_ptr());
+            ops.prefetch_write(y[at..].as_mut_ptr().wrapping_add(16));
+            if let Some(r) = end.residual {
+                let r = &r[(first_row + row) * n..][columns.clone()];
+                ops.prefetch(r.as_ptr());
+                ops.prefetch(r.as_ptr().wrapping_add(16));
+            }
+        }
+    }
+}
+
+/// The kernel of this processor for so many rows.
+fn tile(kernel: Kernel, left: &Left, w: &Panel<'_>, sums: &mut [[f32; WIDTH]]) {
+    macro_rules! rows {
+        ($run:ident: $($rows:literal)*) => {
+            match sums.len() {
+                $($rows => $run::<$rows>(left, w, sums.try_into().expect("so many rows")),)*
+                rows => unreachable!("a tile of {rows} rows"),
+            }
+        };
+    }
+    match (kernel, w.grain) {
+        #[cfg(target_arch = "x86_64")]
+        (Kernel::Avx512Vnni, Grain::Bits8) => rows!(avx512_8: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        #[cfg(target_arch = "x86_64")]
+        (Kernel::Avx512Vnni, Grain::Bits13) => rows!(avx512_16: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        #[cfg(target_arch = "x86_64")]
+        (Kernel::AvxVnni, Grain::Bits8) => rows!(avx_8: 1 2 3),
+        #[cfg(target_arch = "x86_64")]
+        (Kernel::AvxVnni, Grain::Bits13) => rows!(avx_16: 1 2 3),
+        (Kernel::Portable, _) => rows!(portable: 1 2 3 4),
+    }
+}
+
+/// sums\[ROWS, WIDTH\] = x\[ROWS, k\] · w\[k, WIDTH\]
+fn portable<const ROWS: usize>(left: &Left, w: &Panel<'_>, sums: &mut [[f32; WIDTH]; ROWS]) {
+    let dot = |x: i32, w_lane: i32| -> i32 {
+        let ([a, b, c, d], [e, f, g, h]) = (x.to_le_bytes(), w_lane.to_le_bytes());
+        match w.grain {
+            Grain::Bits8 => [(a, e), (b, f), (c, g), (d, h)].into_iter().map(|(x, w)| i32::from(x as i8) * i32::from(w)).sum(),
+            Grain::Bits13 => (x >> 16) * (w_lane >> 16) + i32::from(x as i16) * i32::from(w_lane as i16),
+        }
+    };
+    let each = BLOCK / w.grain.per_lane();
+    let blocks = left.lanes.as_chunks::<ROWS>().0.chunks(each).zip(w.lanes.chunks(each)).zip(w.scales);
+    for (block, ((x, w), by)) in blocks.enumerate() {
+        for row in 0..ROWS {
+            let (scale, start) = (left.scales[block * ROWS + row], left.starts[block * ROWS + row]);
+            for column in 0..WIDTH {
+                let sum = x.iter().zip(w).fold(start, |sum, (x, w)| sum + dot(x[row], w[column]));
+                sums[row][column] = (sum as f32).mul_add(scale * by[column], sums[row][column]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::Act;
+
+    fn value(i: usize, seed: u32) -> f32 {
+        ((i as u32 ^ seed).wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0
+    }
+
+    /// Shapes around the sizes of tiles, panels, blocks, chunks and tasks, with all of the epilogue.
+    #[test]
+    fn products_in_integers_are_near_and_the_same_on_every_kernel_and_in_whatever_batch() {
+        for (rows, k, n) in
+            [(1, 1, 1), (1, 513, 33), (13, 512, 31), (15, 3, 64), (50, 768, 96), (57, 1030, 70), (200, 530, 65), (400, 96, 97)]
+        {
+            let fill = |count: usize, seed: u32| (0..count).map(|i| value(i, seed)).collect::<Vec<_>>();
+            let (mut x, w, bias, residual) = (fill(rows * k, 1), fill(n * k, 2), fill(n, 3), fill(rows * n, 4));
+            x[0] *= 50.0; // an outlier
+            for grain in [Grain::Bits8, Grain::Bits13] {
+                let panels = IntegerPanels::new(grain, &w, k);
+                let end = Epilogue { alpha: 0.5, bias: Some(&bias), act: Act::Relu, residual: Some(&residual) };
+                let run = |kernel| {
+                    let mut y = vec![f32::NAN; rows * n];
+                    product_by(kernel, View::rows(&x, k), &panels, end, &mut y);
+                    y
+                };
+                let y = run(Kernel::Portable);
+                for kernel in Kernel::all() {
+                    assert_eq!(run(*kernel), y, "{kernel:?}, {grain:?}: [{rows}, {k}] · [{k}, {n}]");
+                }
+                for (i, y) in y.iter().enumerate() {
+                    let (row, column) = (i / n, i % n);
+                    let dot: f64 = x[row * k..][..k].iter().zip(&w[column * k..][..k]).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+                    let want = (0.5 * dot + f64::from(bias[column])).max(0.0) + f64::from(residual[i]);
+                    // Half a step of each factor, of which one in a row has 50 steps for one.
+                    let outlier = if row == 0 { 50.0 * (k.min(BLOCK) as f64).sqrt() } else { 0.0 };
+                    let expected_error = ((k as f64).sqrt() + outlier) / f64::from(grain.greatest()) + 1e-6 * want.abs();
+                    assert!((f64::from(*y) - want).abs() < expected_error, "[{rows}, {k}] · [{k}, {n}] at {i}: expected {want}, found {y}");
+                }
+                let row = rows / 2;
+                let mut alone = vec![f32::NAN; n];
+                integer_product(
+                    View::rows(&x[row * k..][..k], k),
+                    &panels,
+                    Epilogue { residual: Some(&residual[row * n..][..n]), ..end },
+                    &mut alone,
+                );
+                assert_eq!(alone, y[row * n..][..n], "[{rows}, {k}] · [{k}, {n}]: row {row} alone");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_stays_so_in_its_row() {
+        let (k, n) = (300, 40);
+        let panels = [Grain::Bits8, Grain::Bits13].map(|grain| IntegerPanels::new(grain, &vec![0.5; k * n], k));
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut x = vec![1.0; 2 * k];
+            x[k + 200] = bad;
+            for panels in &panels {
+                let mut y = vec![0.0; 2 * n];
+                integer_product(View::rows(&x, k), panels, Epilogue::default(), &mut y);
+                assert!(y[..n].iter().all(|y| (y - 150.0).abs() < 1e-3) && y[n..].iter().all(|y| y.is_nan()), "{bad}: {y:?}");
+            }
+        }
+    }
+}

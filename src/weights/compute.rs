@@ -1,0 +1,77 @@
+//! The arithmetic that a model is loaded for.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::device::Executor;
+use crate::error::{Error, Result};
+
+/// What linear layers multiply in; everything else is f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compute {
+    #[default]
+    F32,
+    /// Integers with a scale to each 64 of a row, as in ggml's `Q8_0`, for processors that multiply them faster than f32: 8 bits in
+    /// the MLPs, which are two thirds of the work, and 13 in what attention and the patches need, which suffers most from rounding.
+    Int8,
+}
+
+/// Whole numbers that a layer's factors are rounded to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grain {
+    /// -127..=127, four to a lane: four times the multiply-adds of f32.
+    Bits8,
+    /// -4095..=4095, whose sum of a block still fits 32 bits, two to a lane.
+    Bits13,
+}
+
+impl Compute {
+    /// Of the weight of this name; `None` for f32.
+    pub fn grain(self, weight: &str) -> Option<Grain> {
+        match self {
+            Compute::F32 => None,
+            Compute::Int8 if weight.contains(".mlp.") => Some(Grain::Bits8),
+            Compute::Int8 => Some(Grain::Bits13),
+        }
+    }
+
+    /// Checks that `executor` has it.
+    ///
+    /// # Errors
+    /// [`Error::Argument`]
+    pub fn check(self, executor: &Executor) -> Result<()> {
+        match (self, executor) {
+            (Compute::F32, _) => Ok(()),
+            (Compute::Int8, Executor::Gpu(_)) => {
+                Err(Error::Argument("int8 arithmetic is the CPU's, but a GPU runs: choose the device cpu".into()))
+            }
+            #[cfg(feature = "host")]
+            (Compute::Int8, Executor::Host) if crate::host::multiplies_integers() => Ok(()),
+            #[cfg(feature = "host")]
+            (Compute::Int8, Executor::Host) => Err(Error::Argument(
+                "int8 arithmetic needs a processor with AVX512-VNNI or AVX-VNNI, found none: f32 is as fast on this one".into(),
+            )),
+        }
+    }
+}
+
+impl FromStr for Compute {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "f32" => Ok(Compute::F32),
+            "int8" => Ok(Compute::Int8),
+            _ => Err(Error::Argument(format!("expected f32 or int8, found `{text}`"))),
+        }
+    }
+}
+
+impl fmt::Display for Compute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Compute::F32 => "f32",
+            Compute::Int8 => "int8",
+        })
+    }
+}
