@@ -1,6 +1,6 @@
 // Beside onnxruntime-web in one browser: the same weights, pixels and ids, rounds alternating, on the same adapter.
 //
-//     python examples/peers/onnx_export.py target/full/ViT-B-32-hf target/peers
+//     python examples/peers/onnx_export.py target/full/ViT-B-32-hf target/peers/ViT-B-32-hf
 //     npm install --prefix target/web-tools onnxruntime-web && scripts/build-web
 //     node examples/peers/browser.mjs /target/full/ViT-B-32-hf /target/peers [ROUNDS [OUT]]     OUT.md and OUT.json are written
 //

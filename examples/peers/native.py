@@ -3,9 +3,9 @@
 cosine to ours beside each time.
 
     python scripts/reference/full_size.py target/full/ViT-B-32-hf --model ViT-B-32 --layout hf
-    python examples/peers/onnx_export.py target/full/ViT-B-32-hf target/peers
+    python examples/peers/onnx_export.py target/full/ViT-B-32-hf target/peers/ViT-B-32-hf
     cargo build --release
-    python examples/peers/native.py target/full/ViT-B-32-hf --onnx target/peers --batches 1,8 --out docs/peers
+    python examples/peers/native.py target/full/ViT-B-32-hf --onnx target/peers --devices 'cpu,cpu int8' --out docs/peers
 
 Medians over the rounds; every one of a round runs for a second. On a machine with CUDA PyTorch also runs there, in f32 and f16.
 """
@@ -33,23 +33,28 @@ PICTURES = sorted((ROOT / "assets/samples").glob("*.png"))  # not JPEG, whose de
 TEXTS = ["a photo of a tiger", "a red circle on a table", "two people walking a dog along the beach at sunset", "x"]
 
 
-def ours(folder, device, batches, seconds):
-    """Milliseconds by (tower, batch), texts filling the context."""
-    command = [str(ROOT / "target/release/clip-wgpu"), "bench", "-q", "--json", "-m", str(folder), "--device", device,
+def ours(folder, how, tower, batches, seconds):
+    """Milliseconds by batch, texts filling the context; `how` is a device, or "cpu int8"."""
+    command = [str(ROOT / "target/release/clip-wgpu"), "bench", "-q", "--json", "-m", str(folder), *flags(how), "--tower", tower,
                "--batches", ",".join(map(str, batches)), "--seconds", str(seconds)]
     document = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    return {(line["tower"], line["batch"]): line["median_ms"] for line in document["lines"]}
+    return {line["batch"]: line["median_ms"] for line in document["lines"]}
 
 
-def embedded(folder, device, kind, inputs):
-    command = [str(ROOT / "target/release/clip-wgpu"), "embed", kind, "-q", "--json", "-m", str(folder), "--device", device, *map(str, inputs)]
+def flags(how):
+    device, *compute = how.split()
+    return ["--device", device, *(["--compute", *compute] if compute else [])]
+
+
+def embedded(folder, how, kind, inputs):
+    command = [str(ROOT / "target/release/clip-wgpu"), "embed", kind, "-q", "--json", "-m", str(folder), *flags(how), *map(str, inputs)]
     return np.array([e["embedding"] for e in json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["embeddings"]])
 
 
 def timed(call, seconds):
     call()
     times, began = [], time.perf_counter()
-    while len(times) < 3 or time.perf_counter() - began < seconds:
+    while not times or time.perf_counter() - began < seconds:
         start = time.perf_counter()
         call()
         times.append(1e3 * (time.perf_counter() - start))
@@ -71,6 +76,19 @@ class Torch:
         return y.float().cpu().numpy()
 
 
+class OpenClip:
+    """open_clip's model of the same name, which computes the same however its weights are."""
+
+    def __init__(self, name):
+        import open_clip
+        self.net = open_clip.create_model(name, pretrained=None).eval()
+
+    @torch.inference_mode()
+    def run(self, tower, array):
+        encode = self.net.encode_image if tower == "image" else self.net.encode_text
+        return encode(torch.from_numpy(array)).numpy()
+
+
 class Onnx:
     def __init__(self, folder, suffix=""):
         import onnxruntime as ort
@@ -89,82 +107,110 @@ def quantised(folder):
             quantize_dynamic(folder / f"{tower}.onnx", folder / f"{tower}.int8.onnx", weight_type=QuantType.QUInt8, op_types_to_quantize=["MatMul", "Gemm"])
 
 
+def peers_of(folder, options):
+    """By name."""
+    peers = {"PyTorch, eager": Torch(folder, "eager"), "PyTorch, SDPA (transformers' default)": Torch(folder, "sdpa")}
+    if options.compile:
+        peers["PyTorch, torch.compile"] = Torch(folder, "sdpa", compiled=True)
+    if torch.cuda.is_available():
+        peers["PyTorch, SDPA, CUDA f32"] = Torch(folder, "sdpa", "cuda")
+        peers["PyTorch, SDPA, CUDA f16"] = Torch(folder, "sdpa", "cuda", torch.float16)
+    if options.open_clip:
+        peers["open_clip"] = OpenClip(folder.name.removesuffix("-hf") + "-quickgelu")
+    if options.onnx:
+        quantised(options.onnx / folder.name)
+        peers["onnxruntime, f32"] = Onnx(options.onnx / folder.name)
+        peers["onnxruntime, int8 weights"] = Onnx(options.onnx / folder.name, ".int8")
+    return peers
+
+
+def cosines_of(folder, peers, hows, processor, context):
+    """The least cosine to ours, of the same pictures and texts to everybody, each by its own path."""
+    pixels = processor([Image.open(p) for p in PICTURES], return_tensors="np")["pixel_values"].astype(np.float32)
+    tokenize = [str(ROOT / "target/release/clip-wgpu"), "tokenize", "-m", str(folder), "--json", *TEXTS]
+    rows = [t["ids"] for t in json.loads(subprocess.run(tokenize, check=True, capture_output=True).stdout)["texts"]]
+    padded = np.array([r + [49407] * (context - len(r)) for r in rows])
+    unit = lambda a: a / np.linalg.norm(a, axis=1, keepdims=True)
+    mine = {how: {"image": embedded(folder, how, "image", PICTURES), "text": embedded(folder, how, "text", TEXTS)} for how in hows}
+    least = lambda of: float(min((unit(of(t, x)) * unit(mine[hows[0]][t])).sum(1).min() for t, x in (("image", pixels), ("text", padded))))
+    return {ours_named(how): least(lambda t, _: mine[how][t]) for how in hows} | {
+        name: least(peer.run) for name, peer in peers.items() if not isinstance(peer, OpenClip)}
+
+
+def ours_named(how):
+    return "clip-wgpu, " + how.replace(" ", ", ")
+
+
+def measure(folder, options):
+    """Rows: name, tower, batch, milliseconds of each round, cosine (none where the weights are others)."""
+    hows = options.devices.split(",")
+    batches = {"image": [int(b) for b in options.batches.split(",")], "text": [int(b) for b in options.texts.split(",")]}
+    own = folder / "preprocessor_config.json"
+    processor = transformers.CLIPImageProcessor.from_pretrained(folder) if own.exists() else transformers.CLIPImageProcessor()
+    size, context = processor.crop_size["height"], 77
+    noise = (np.arange(max(batches["image"]) * 3 * size * size) * 7919 % 1009 / 504.5 - 1).astype(np.float32).reshape(-1, 3, size, size)
+    ids = (np.arange(max(batches["text"]))[:, None] * 31 + np.arange(context) * 17) % 49000
+    ids[:, -1] = 49407
+    peers = peers_of(folder, options)
+    cosines = cosines_of(folder, peers, hows, processor, context)
+    times = {(name, t, b): [] for name in [*map(ours_named, hows), *peers] for t in batches for b in batches[t]}
+    for r in range(options.rounds):
+        for tower, x in (("image", noise), ("text", ids)):
+            for how in hows:
+                for batch, ms in ours(folder, how, tower, batches[tower], options.seconds).items():
+                    times[ours_named(how), tower, batch].append(ms)
+            for name, peer in peers.items():
+                for batch in batches[tower]:
+                    times[name, tower, batch].append(timed(lambda: peer.run(tower, x[:batch]), options.seconds))
+        print(f"{folder.name}: round {r + 1} of {options.rounds}", flush=True)
+    return [{"model": folder.name, "name": n, "tower": t, "batch": b, "ms": statistics.median(v), "rounds": v, "cosine": cosines.get(n)}
+            for (n, t, b), v in times.items()]
+
+
+def table(folder, rows):
+    columns = list(dict.fromkeys((r["tower"], r["batch"]) for r in rows))
+    names = list(dict.fromkeys(r["name"] for r in rows))
+    at = {(r["name"], r["tower"], r["batch"]): r for r in rows}
+    lines = ["", f"## {folder.name}", "", "| | " + " | ".join(f"{t}, batch {b}" for t, b in columns) + " | cosine to ours |", "|---" * (len(columns) + 2) + "|"]
+    for name in names:
+        ratio = lambda t, b: statistics.median(x / y for x, y in zip(at[name, t, b]["rounds"], at[names[0], t, b]["rounds"]))
+        cells = [f"{at[name, t, b]['ms']:.0f}" + ("" if name == names[0] else f" ({ratio(t, b):.2f})") for t, b in columns]
+        cosine = at[name, *columns[0]]["cosine"]
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {'other weights' if cosine is None else f'{cosine:.6f}'} |")
+    return lines
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--onnx", type=Path, help="where onnx_export.py wrote to")
-    parser.add_argument("--batches", default="1,8")
+    parser.add_argument("models", type=Path, nargs="+")
+    parser.add_argument("--onnx", type=Path, help="where onnx_export.py wrote to, a folder per model")
+    parser.add_argument("--open-clip", action="store_true", help="open_clip as well")
+    parser.add_argument("--compile", action="store_true", help="torch.compile as well, which takes minutes")
+    parser.add_argument("--batches", default="1,8", help="of pictures")
+    parser.add_argument("--texts", default="1,8", help="batches of texts")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--compile", action="store_true", help="torch.compile as well, which takes minutes")
-    parser.add_argument("--devices", default="cpu", help="ours: cpu, gpu, or both with a comma")
-    parser.add_argument("--out", type=Path, help="a name without its ending: .md and .json are written")
+    parser.add_argument("--devices", default="cpu", help="ours, with commas: cpu, gpu, 'cpu int8'")
+    parser.add_argument("--out", type=Path, help="a name without its ending: .md and .json are written after each model")
     options = parser.parse_args()
     torch.set_num_threads(THREADS)
-    batches = [int(b) for b in options.batches.split(",")]
-    processor = transformers.CLIPImageProcessor.from_pretrained(options.model) if (options.model / "preprocessor_config.json").exists() else transformers.CLIPImageProcessor()
-    size, context = processor.crop_size["height"], 77
-    noise = (np.arange(max(batches) * 3 * size * size) * 7919 % 1009 / 504.5 - 1).astype(np.float32).reshape(-1, 3, size, size)
-    ids = (np.arange(max(batches))[:, None] * 31 + np.arange(context) * 17) % 49000
-    ids[:, -1] = 49407
-
-    peers = {"PyTorch, eager": Torch(options.model, "eager"), "PyTorch, SDPA (transformers' default)": Torch(options.model, "sdpa")}
-    if options.compile:
-        peers["PyTorch, torch.compile"] = Torch(options.model, "sdpa", compiled=True)
-    if torch.cuda.is_available():
-        peers["PyTorch, SDPA, CUDA f32"] = Torch(options.model, "sdpa", "cuda")
-        peers["PyTorch, SDPA, CUDA f16"] = Torch(options.model, "sdpa", "cuda", torch.float16)
-    if options.onnx:
-        quantised(options.onnx)
-        peers["onnxruntime, f32"], peers["onnxruntime, int8 weights"] = Onnx(options.onnx), Onnx(options.onnx, ".int8")
-
-    # The same pictures and texts to everybody, each by its own path.
-    pixels = processor([Image.open(p) for p in PICTURES], return_tensors="np")["pixel_values"].astype(np.float32)
-    token = json.loads(subprocess.run([str(ROOT / "target/release/clip-wgpu"), "tokenize", "-m", str(options.model), "--json", *TEXTS], check=True, capture_output=True).stdout)
-    rows = [t["ids"] for t in token["texts"]]
-    padded = np.array([r + [49407] * (context - len(r)) for r in rows])
-    reference = {"image": embedded(options.model, "cpu", "image", PICTURES), "text": embedded(options.model, "cpu", "text", TEXTS)}
-    unit = lambda a: a / np.linalg.norm(a, axis=1, keepdims=True)
-    cosine = lambda peer: min((unit(peer.run(t, x)) * unit(reference[t])).sum(1).min() for t, x in (("image", pixels), ("text", padded)))
-    cosines = {name: float(cosine(peer)) for name, peer in peers.items()}
-
-    devices = options.devices.split(",")
-    names = [f"clip-wgpu, {d}" for d in devices] + list(peers)
-    times = {(name, t, b): [] for name in names for t in ("image", "text") for b in batches}
-    for r in range(options.rounds):
-        for device in devices:
-            for (tower, batch), ms in ours(options.model, device, batches, options.seconds).items():
-                times[f"clip-wgpu, {device}", tower, batch].append(ms)
-        for name, peer in peers.items():
-            for batch in batches:
-                for tower, x in (("image", noise), ("text", ids)):
-                    times[name, tower, batch].append(timed(lambda: peer.run(tower, x[:batch]), options.seconds))
-        print(f"round {r + 1} of {options.rounds}", flush=True)
-    for device in devices[1:]:
-        both = {k: embedded(options.model, device, k, v) for k, v in (("image", PICTURES), ("text", TEXTS))}
-        cosines[f"clip-wgpu, {device}"] = float(min((both[k] * reference[k]).sum(1).min() for k in both))
-
-    columns = [(t, b) for t in ("image", "text") for b in batches]
-    middle = {key: statistics.median(v) for key, v in times.items()}
-    base = f"clip-wgpu, {devices[0]}"
     cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
-    if options.onnx:
-        import onnxruntime
-        versions["onnxruntime"] = onnxruntime.__version__
-    head = [f"# {options.model.name}, {datetime.date.today()}", "",
-            f"{cpu}, {THREADS} threads; {', '.join(f'{k} {v}' for k, v in versions.items())}. Medians of {options.rounds} alternating rounds in ms; in brackets the time in ours ({devices[0]}).", "",
-            "| | " + " | ".join(f"{t}, batch {b}" for t, b in columns) + " | cosine to ours |", "|---" * (len(columns) + 2) + "|"]
-    for name in names:
-        cells = [f"{middle[name, t, b]:.0f}" + ("" if name == base else f" ({middle[name, t, b] / middle[base, t, b]:.2f})") for t, b in columns]
-        head.append(f"| {name} | " + " | ".join(cells) + f" | {cosines.get(name, 1.0):.6f} |")
-    head += ["", f"`python {' '.join(os.sys.argv)}`"]
-    print("\n".join(head))
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.with_suffix(".md").write_text("\n".join(head) + "\n")
-        rows = [{"name": n, "tower": t, "batch": b, "ms": middle[n, t, b], "rounds": times[n, t, b], "cosine": cosines.get(n, 1.0)} for n in names for t, b in columns]
-        options.out.with_suffix(".json").write_text(json.dumps({"date": str(datetime.date.today()), "cpu": cpu, "threads": THREADS, "versions": versions, "rows": rows}, indent=1) + "\n")
+    for module in ["onnxruntime"] * bool(options.onnx) + ["open_clip"] * options.open_clip:
+        versions[module] = __import__(module).__version__
+    lines = [f"# Beside others, {datetime.date.today()}", "",
+             f"{cpu}, {THREADS} threads; {', '.join(f'{k} {v}' for k, v in versions.items())}. Medians of {options.rounds} alternating rounds "
+             f"in ms; in brackets the time in that of the first row, the median of the rounds' ratios.", "", f"`python {' '.join(os.sys.argv)}`"]
+    rows = []
+    for folder in options.models:
+        found = measure(folder, options)
+        rows += found
+        lines += table(folder, found)
+        if options.out:
+            options.out.with_suffix(".md").write_text("\n".join(lines) + "\n")
+            document = {"date": str(datetime.date.today()), "cpu": cpu, "threads": THREADS, "versions": versions, "rows": rows}
+            options.out.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

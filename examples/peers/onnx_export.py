@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Exports both towers of a Hugging Face CLIP folder to ONNX, as transformers.js' models are made.
 
-    python examples/peers/onnx_export.py target/full/ViT-B-32-hf target/peers
+    python examples/peers/onnx_export.py target/full/ViT-B-32-hf target/peers/ViT-B-32-hf
 """
 
 import sys

@@ -42,7 +42,13 @@ impl<'a> Sink<'a> {
     ///
     /// # Errors
     /// [`Error::TooLarge`]; [`Error::Device`] where the device is out of memory.
-    pub async fn new(executor: &'a Executor, desc: &Desc, format: Format, operand: Operand, grain: Option<Grain>) -> Result<Self> {
+    pub async fn new(
+        executor: &'a Executor,
+        desc: &Desc,
+        format: Format,
+        operand: Operand,
+        #[cfg_attr(not(feature = "host"), allow(unused_variables))] grain: Option<Grain>,
+    ) -> Result<Self> {
         match executor {
             Executor::Gpu(gpu) => {
                 let (weight, refusals) = gpu.scoped(|| DeviceWeight::new(gpu, desc, format, operand == Operand::Table));

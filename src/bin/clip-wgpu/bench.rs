@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use clip_wgpu::graph::{Data, Size, Timing};
 use clip_wgpu::peak::Peak;
 use clip_wgpu::{Clip, Options, Result};
@@ -25,6 +25,9 @@ pub struct Bench {
     /// The batch sizes
     #[arg(long, value_delimiter = ',', default_value = "1,8,32", value_name = "N,N")]
     batches: Vec<u16>,
+    /// Only this one of the two
+    #[arg(long, value_enum)]
+    tower: Option<TowerName>,
     /// How long each line is measured, at least three runs
     #[arg(long, default_value_t = 2.0, value_name = "S")]
     seconds: f64,
@@ -34,6 +37,12 @@ pub struct Bench {
     /// Tokens per text; the default is the model's context
     #[arg(long, value_name = "N")]
     tokens: Option<usize>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TowerName {
+    Image,
+    Text,
 }
 
 /// Milliseconds of each run, sorted.
@@ -57,13 +66,15 @@ impl Bench {
             say(&format!("{name} on {}, {}: loaded in {load_ms:.0} ms", executor.name(), g.compute))?;
         }
         let mut lines = Vec::new();
-        let towers = [clip.config.vision.as_ref().map(|_| "image"), clip.config.text.as_ref().map(|_| "text")];
+        let wanted = |tower| self.tower.is_none_or(|only| only == tower);
+        let image = clip.config.vision.as_ref().filter(|_| wanted(TowerName::Image)).map(|_| "image");
+        let text = clip.config.text.as_ref().filter(|_| wanted(TowerName::Text)).map(|_| "text");
         let mut profiles = Vec::new();
         let peak = self.profile.then(|| pollster::block_on(executor.peak())).transpose()?;
         if let Some(peak) = peak.filter(|_| !g.json) {
             say(&format!("at most {:.0} GFLOP/s in f32, {:.1} GB/s", peak.gflops, peak.gbytes_per_second))?;
         }
-        for tower in towers.into_iter().flatten() {
+        for tower in image.into_iter().chain(text) {
             if let Some(peak) = &peak {
                 for &batch in self.batches.iter().filter(|b| **b > 0) {
                     profiles.push(self.profiled(g, &clip, tower, batch as usize, peak)?);
