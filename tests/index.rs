@@ -232,3 +232,91 @@ fn an_index_that_is_killed_is_finished_by_the_next_run() {
     index(&folder, &db).json();
     assert_eq!(content(&db), expected);
 }
+
+#[test]
+fn patterns_say_which_files_are_meant() {
+    let scratch = scratch("index-patterns");
+    let (folder, db) = (scratch.join("pictures"), scratch.join("index.sqlite"));
+    for (name, count) in [("", 3), ("holidays", 4), ("holidays/thumbnails", 5)] {
+        pictures(&folder.join(name), count);
+    }
+    fs::rename(folder.join("holidays/003.png"), folder.join("holidays/003-edited.PNG")).unwrap();
+    let index = |more: &[&str]| {
+        let said = run(&[&["index", "-m", "pico", "--quiet", "--json", text(&folder), "--db", text(&db)], more].concat());
+        (counts(&said.json()), content(&db).len())
+    };
+    // The first are the same pictures in each folder.
+    assert_eq!(index(&["--exclude", "thumbnails", "--exclude", "*-edited.png"]), ([6, 0, 0, 0], 6));
+    assert_eq!(index(&["--exclude", "thumbnails"]), ([1, 0, 6, 0], 7));
+    assert_eq!(index(&[]), ([1, 4, 7, 0], 12), "and what is no longer left out comes in");
+    assert_eq!(index(&["--include", "holidays/**", "--exclude", "thumbnails"]), ([0, 0, 4, 8], 4), "and what is left out now goes");
+    run(&["index", "-m", "pico", text(&folder), "--db", text(&db), "--include", "["]).fails(2, &["`[`: expected a pattern"]);
+}
+
+#[test]
+fn a_page_of_thumbnails_and_only_files_of_late() {
+    let scratch = scratch("index-gallery");
+    let (folder, db, page) = (scratch.join("it's <here> & there"), scratch.join("index.sqlite"), scratch.join("page.html"));
+    for path in pictures(&folder, 5) {
+        let days = if path.ends_with("002.png") { 1 } else { 40 };
+        let then = std::time::SystemTime::now() - Duration::from_secs(days * 86_400);
+        fs::File::options().append(true).open(path).unwrap().set_modified(then).unwrap();
+    }
+    index(&folder, &db).json();
+    let search = |more: &[&str]| run(&[&["search", "--quiet", "--db", text(&db), "a square"], more].concat());
+    let hits = |said: &Said| said.out.lines().count();
+    assert_eq!(
+        (hits(&search(&["--since", "7d"])), hits(&search(&["--since", "3 months"])), hits(&search(&["--since", "2001-01-31"]))),
+        (1, 5, 5)
+    );
+    assert!(search(&["--since", "7d"]).out.trim_end().ends_with("002.png"));
+    search(&["--since", "of late"]).fails(2, &["expected a day (2026-01-31) or how long ago", "`of late`"]);
+
+    fs::remove_file(folder.join("004.png")).unwrap();
+    assert_eq!(hits(&search(&["--gallery", text(&page)])), 5, "it says them as well");
+    let html = fs::read_to_string(&page).unwrap();
+    assert_eq!(html.matches("<img alt='' src='data:image/jpeg;base64,").count(), 4);
+    assert!(html.contains("No such file") && html.contains("5 found"), "one that is gone is said");
+    assert!(html.contains("it&#39;s &lt;here&gt; &amp; there/002.png") && !html.contains("<here>"), "{}", &html[..2000]);
+    assert!(html.contains("/it%27s%20%3Chere%3E%20%26%20there/002.png"));
+}
+
+#[test]
+fn queries_are_answered_line_by_line_with_the_model_kept() {
+    let scratch = scratch("index-repl");
+    let db = scratch.join("index.sqlite");
+    index(&root().join("assets/samples"), &db).json();
+    let said = command::run_with_input(
+        &["search", "--quiet", "--db", text(&db), "--repl", "--json", "--top", "1"],
+        b"a tiger\n\ngone.png\n  a guitar + 0.1*a tiger\n",
+    );
+    assert_eq!(said.code, 0, "{}", said.err);
+    let best: Vec<String> = said.out.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()["hits"][0]["path"].to_string()).collect();
+    assert!(best.len() == 2 && best[0].contains("tiger.jpg") && best[1].contains("guitar.jpg"), "{best:?}");
+    assert!(said.err.contains("gone.png: no such file"), "what is wrong with one is said: {}", said.err);
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_stops_after_a_batch_and_the_next_run_goes_on() {
+    let scratch = scratch("index-interrupted");
+    let (folder, db) = (scratch.join("pictures"), scratch.join("index.sqlite"));
+    pictures(&folder, 400);
+    let arguments = ["index", "-m", "pico", "--batch", "1", text(&folder), "--db", text(&db)];
+    let child = command::command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = || {
+        db.exists()
+            && Connection::open(&db).and_then(|c| c.query_row("SELECT count(*) FROM file", [], |r| r.get(0))).is_ok_and(|n: u32| n > 3)
+    };
+    while !begun() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("stopping after this batch") && said.contains("run it again to go on"), "{said}");
+    let before = content(&db).len();
+    assert!((4..400).contains(&before), "{before}");
+    assert_eq!(counts(&index(&folder, &db).json())[0] as usize, 400 - before, "what was encoded stays");
+}

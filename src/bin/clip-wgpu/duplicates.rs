@@ -48,7 +48,7 @@ impl Duplicates {
         let store = Store::open(&path)?;
         let width = store.model()?.map_or(0, |model| model.width);
         let (mut paths, mut rows) = (Vec::new(), Vec::new());
-        store.each(width, |path, embedding| {
+        store.each(width, |path, _, embedding| {
             if folder.as_deref().is_none_or(|folder| Path::new(path).starts_with(folder)) {
                 paths.push(path.to_string());
                 rows.extend(unit(embedding));

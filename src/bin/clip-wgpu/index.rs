@@ -1,4 +1,5 @@
 use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -10,7 +11,9 @@ use serde_json::json;
 use crate::Outcome;
 use crate::context::Globals;
 use crate::inputs::{self, Batch};
+use crate::interrupt;
 use crate::output::{Failed, failed_json, file_name, say, say_json};
+use crate::patterns::Patterns;
 use crate::store::{Hash, Made, Model, Stamp, Store, hash_of};
 
 /// Make or refresh an index of your pictures, to search in
@@ -20,6 +23,7 @@ use crate::store::{Hash, Made, Model, Stamp, Store, hash_of};
 #[derive(Args)]
 #[command(after_help = "Examples:
   clip-wgpu index ~/Pictures
+  clip-wgpu index ~/Pictures --exclude screenshots --exclude '*-edited.*'
   clip-wgpu index -m pico assets/samples --db samples.sqlite
   clip-wgpu index --failed")]
 pub struct Index {
@@ -28,6 +32,8 @@ pub struct Index {
     paths: Vec<PathBuf>,
     #[command(flatten)]
     db: Db,
+    #[command(flatten)]
+    patterns: Patterns,
     /// Keep files in the index that are no longer there
     #[arg(long)]
     keep_missing: bool,
@@ -89,7 +95,8 @@ impl Index {
             return list_failed(g, &Store::open(&path)?);
         }
         let roots = self.paths.iter().map(|p| absolute(p)).collect::<Result<Vec<_>>>()?;
-        let found = inputs::pictures(g, &roots)?;
+        let filter = self.patterns.filter()?;
+        let found = inputs::pictures_where(g, &roots, |path, is_folder| filter.takes(path, is_folder))?;
         let mut store = Store::create(&path)?;
         let g = &g.for_index(&store)?;
         let own = store.model()?.map(|model| model.name);
@@ -113,9 +120,14 @@ impl Index {
         if !changed.is_empty() || other {
             encode(g, &mut store, &changed, &mut counts, &mut failed)?;
         }
-        if !self.keep_missing {
-            let gone = |path: &str| !seen.contains(path) && roots.iter().any(|root| Path::new(path).starts_with(root));
-            let gone: Vec<&str> = stamps.keys().map(String::as_str).filter(|p| gone(p) && !Path::new(p).exists()).collect();
+        let interrupted = interrupt::asked();
+        if !self.keep_missing && !interrupted {
+            // Not there any more, or no longer meant; a folder that cannot be looked into now is neither.
+            let gone = |path: &Path| {
+                let from_root = roots.iter().find_map(|root| path.strip_prefix(root).ok());
+                from_root.is_some_and(|from_root| !path.exists() || !from_root.as_os_str().is_empty() && !filter.takes_whole(from_root))
+            };
+            let gone: Vec<&str> = stamps.keys().map(String::as_str).filter(|p| !seen.contains(*p) && gone(Path::new(p))).collect();
             store.remove(&gone)?;
             counts.removed = gone.len();
         }
@@ -130,6 +142,10 @@ impl Index {
                 file_name(&path),
                 failed.len()
             ))?,
+        }
+        if interrupted {
+            g.warn("interrupted: what was encoded is in the index; run it again to go on");
+            return Ok(Outcome::Interrupted);
         }
         Ok(if failed.is_empty() { Outcome::Done } else { Outcome::SomeFailed })
     }
@@ -148,6 +164,7 @@ fn encode(g: &Globals, store: &mut Store, changed: &[(PathBuf, Stamp)], counts: 
         hashes.lock().unwrap_or_else(PoisonError::into_inner).insert(file_name(path), hash);
         known.contains(&hash)
     };
+    interrupt::watch("stopping after this batch; Ctrl-C again ends it at once")?;
     inputs::batches_unless(g, &clip, &paths, is_known, |batch| {
         let embeddings = pollster::block_on(clip.encode_pixels(&batch.pixels))?;
         let hash = |name: &String| hashes.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied();
@@ -163,7 +180,7 @@ fn encode(g: &Globals, store: &mut Store, changed: &[(PathBuf, Stamp)], counts: 
         counts.encoded += good.len();
         counts.known += passed.len();
         failed.extend(broken);
-        Ok(())
+        Ok(if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })
 }
 

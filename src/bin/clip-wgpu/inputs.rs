@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError, mpsc};
 
@@ -40,10 +41,15 @@ pub struct Found {
 /// # Errors
 /// [`Error::Io`] for the one path that is not there; [`Error::Argument`] where nothing is left.
 pub fn pictures(g: &Globals, paths: &[PathBuf]) -> Result<Found> {
+    pictures_where(g, paths, |_, _| true)
+}
+
+/// As [`pictures`], but of folders only what `takes` says yes to: told a path from the folder on, and whether it is a folder.
+pub fn pictures_where(g: &Globals, paths: &[PathBuf], takes: impl Fn(&Path, bool) -> bool) -> Result<Found> {
     let mut found = Found::default();
     for path in paths {
         match path.metadata() {
-            Ok(is) if is.is_dir() => in_folder(path, &mut found),
+            Ok(is) if is.is_dir() => in_folder(path, &takes, &mut found),
             Err(source) if path != Path::new("-") => {
                 if paths.len() == 1 {
                     return Err(Error::Io { path: path.clone(), source });
@@ -66,8 +72,10 @@ pub fn pictures(g: &Globals, paths: &[PathBuf]) -> Result<Found> {
 }
 
 /// Hidden files and folders are left out; symbolic links are followed, those that lead back once.
-fn in_folder(folder: &Path, found: &mut Found) {
-    let shown = |entry: &walkdir::DirEntry| entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.');
+fn in_folder(folder: &Path, takes: &impl Fn(&Path, bool) -> bool, found: &mut Found) {
+    let taken = |entry: &walkdir::DirEntry| takes(entry.path().strip_prefix(folder).unwrap_or(entry.path()), entry.file_type().is_dir());
+    let hidden = |entry: &walkdir::DirEntry| entry.file_name().to_string_lossy().starts_with('.');
+    let shown = |entry: &walkdir::DirEntry| entry.depth() == 0 || !hidden(entry) && taken(entry);
     for entry in WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter().filter_entry(shown) {
         match entry {
             Ok(entry) if entry.file_type().is_file() => match kind_of(entry.path()) {
@@ -169,17 +177,17 @@ pub struct Batch {
 }
 
 /// Decodes and preprocesses `paths` a batch at a time, the next while `f` works on one.
-pub fn batches(g: &Globals, clip: &Clip, paths: &[PathBuf], f: impl FnMut(Batch) -> Result<()>) -> Result<()> {
-    batches_unless(g, clip, paths, |_, _| false, f)
+pub fn batches(g: &Globals, clip: &Clip, paths: &[PathBuf], mut f: impl FnMut(Batch) -> Result<()>) -> Result<()> {
+    batches_unless(g, clip, paths, |_, _| false, |batch| f(batch).map(ControlFlow::Continue))
 }
 
-/// As [`batches`], but files whose bytes `pass` says yes to are not decoded.
+/// As [`batches`], but files whose bytes `pass` says yes to are not decoded, and `f` says whether to go on.
 pub fn batches_unless(
     g: &Globals,
     clip: &Clip,
     paths: &[PathBuf],
     pass: impl Fn(&Path, &[u8]) -> bool + Sync,
-    mut f: impl FnMut(Batch) -> Result<()>,
+    mut f: impl FnMut(Batch) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
     let bar = g.bar(paths.len() as u64, "encoding {bar:30} {pos}/{len} {per_sec} {eta}");
     let size = clip.vision()?.runner.capacity().batch;
@@ -216,8 +224,11 @@ pub fn batches_unless(
         for batch in receiver {
             let pictures = batch.pictures as u64;
             batch.failed.iter().for_each(|failed| bar.suspend(|| complain(&failed.error)));
-            f(batch)?;
+            let next = f(batch)?;
             bar.inc(pictures);
+            if next.is_break() {
+                break;
+            }
         }
         Ok(())
     });

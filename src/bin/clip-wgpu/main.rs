@@ -13,14 +13,20 @@ mod files;
 #[cfg(feature = "index")]
 mod index;
 mod inputs;
+#[cfg(feature = "index")]
+mod interrupt;
 mod labels;
 mod model;
 mod output;
+#[cfg(feature = "index")]
+mod patterns;
 mod preprocess;
 #[cfg_attr(not(feature = "hub"), path = "no_hub.rs")]
 mod pull;
 #[cfg(feature = "index")]
 mod search;
+#[cfg(feature = "serve")]
+mod serve;
 mod side;
 #[cfg(feature = "index")]
 mod store;
@@ -63,6 +69,8 @@ enum Command {
     Search(search::Search),
     #[cfg(feature = "index")]
     Duplicates(duplicates::Duplicates),
+    #[cfg(feature = "serve")]
+    Serve(serve::Serve),
     Compare(compare::Compare),
     Tokenize(tokenize::Tokenize),
     Preprocess(preprocess::Preprocess),
@@ -78,6 +86,9 @@ pub enum Outcome {
     Done,
     /// Some inputs failed; each was named on stderr.
     SomeFailed,
+    /// Ctrl-C stopped it; what was done stays.
+    #[cfg(feature = "index")]
+    Interrupted,
 }
 
 /// Mesa complains on stderr, whatever is asked, where there is no folder for run-time files.
@@ -105,6 +116,8 @@ fn main() -> ExitCode {
         Command::Search(c) => c.run(g),
         #[cfg(feature = "index")]
         Command::Duplicates(c) => c.run(g),
+        #[cfg(feature = "serve")]
+        Command::Serve(c) => c.run(g),
         Command::Compare(c) => c.run(g),
         Command::Tokenize(c) => c.run(g),
         Command::Preprocess(c) => c.run(g),
@@ -115,6 +128,8 @@ fn main() -> ExitCode {
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::SomeFailed) => ExitCode::from(1),
+        #[cfg(feature = "index")]
+        Ok(Outcome::Interrupted) => ExitCode::from(interrupt::STATUS),
         Err(error) => {
             output::complain(&error.to_string());
             ExitCode::from(if matches!(error, Error::Argument(_)) { 2 } else { 1 })

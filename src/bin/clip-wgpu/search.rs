@@ -1,16 +1,23 @@
+pub mod gallery;
+pub mod query;
+pub mod rows;
+mod since;
+
+use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clip_wgpu::{Clip, Error, Result};
-use half::f16;
 use serde_json::json;
 
+use self::gallery::Entry;
+use self::query::Query;
+use self::rows::{Hit, Rows};
 use crate::Outcome;
 use crate::context::Globals;
 use crate::index::{Db, absolute};
-use crate::output::{file_name, say, say_for_xargs, say_json};
-use crate::side::Side;
-use crate::store::Store;
+use crate::output::{complain, file_name, say, say_for_xargs, say_json};
+use crate::store::{Model, Stamp, Store};
 
 /// Search an index of pictures by words, by a picture, or by a mix of them
 ///
@@ -19,10 +26,11 @@ use crate::store::Store;
 #[derive(Args)]
 #[command(after_help = "Examples:
   clip-wgpu search a dog on a beach at sunset
-  clip-wgpu search photo.jpg + at night - people --top 20
-  clip-wgpu search red car --threshold 0.2 --null | xargs -0 cp -t red-cars/")]
+  clip-wgpu search photo.jpg + at night - people --top 20 --gallery
+  clip-wgpu search red car --threshold 0.2 --since 30d --null | xargs -0 cp -t red-cars/
+  clip-wgpu search --repl")]
 pub struct Search {
-    #[arg(required = true, value_name = "QUERY")]
+    #[arg(required_unless_present = "repl", value_name = "QUERY")]
     query: Vec<String>,
     #[command(flatten)]
     db: Db,
@@ -35,140 +43,107 @@ pub struct Search {
     /// Only pictures in this folder
     #[arg(long, value_name = "FOLDER")]
     path: Option<PathBuf>,
+    /// Only files changed since a day (2026-01-31), or not longer ago than this (7d, 2 weeks, 3 months)
+    #[arg(long, value_name = "WHEN")]
+    since: Option<String>,
+    /// Show what is found as a page of thumbnails: in the browser, or written to FILE
+    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    gallery: Option<Option<PathBuf>>,
+    /// Read queries from standard input, a line each, with the model kept loaded
+    #[arg(long, conflicts_with = "query")]
+    repl: bool,
     /// Print paths only, each ended by a NUL, for `xargs -0`
     #[arg(long, conflicts_with = "json")]
     null: bool,
 }
 
-/// A part of a query.
-struct Term {
-    weight: f32,
-    text: String,
-}
-
-/// `red car + 0.5*photo.jpg - night` as its terms.
-fn terms(query: &[String]) -> Result<Vec<Term>> {
-    let mut terms = Vec::new();
-    let (mut sign, mut words) = (1.0, Vec::new());
-    let mut end = |sign: f32, words: &mut Vec<&str>| {
-        let text = std::mem::take(words).join(" ");
-        if text.trim().is_empty() {
-            return Err(Error::Argument("expected words or a picture on both sides of `+` and `-`, found nothing".into()));
-        }
-        let weighed = text.split_once('*').and_then(|(w, text)| Some((w.trim().parse::<f32>().ok().filter(|w| w.is_finite())?, text)));
-        let (weight, text) = weighed.unwrap_or((1.0, &text));
-        terms.push(Term { weight: sign * weight, text: text.trim().into() });
-        Ok(())
-    };
-    for word in query {
-        match word.as_str() {
-            "-" if query.len() == 1 => words.push("-"), // standard input
-            operator @ ("+" | "-") => {
-                end(sign, &mut words)?;
-                sign = if operator == "-" { -1.0 } else { 1.0 };
-            }
-            word => words.push(word),
-        }
-    }
-    end(sign, &mut words)?;
-    Ok(terms)
-}
-
-/// A picture that was found.
-struct Hit {
-    score: f32,
-    path: String,
+/// What queries are run on.
+struct Engine<'a> {
+    g: &'a Globals,
+    clip: Clip,
+    model: Model,
+    index: PathBuf,
+    rows: Rows,
 }
 
 impl Search {
     pub fn run(self, g: &Globals) -> Result<Outcome> {
-        let terms = terms(&self.query)?;
-        let picture = |text: &str| if text == "-" { "image:-".into() } else { text.to_string() }; // standard input
-        let sides = terms.iter().map(|term| Side::of(&picture(&term.text))).collect::<Result<Vec<_>>>()?;
+        // What is wrong with a query is said before a model is loaded.
+        let query = (!self.repl).then(|| Query::of(&self.query)).transpose()?;
+        let since = self.since.as_deref().map(since::moment).transpose()?;
         let folder = self.path.as_deref().map(absolute).transpose()?;
-        let path = self.db.path()?;
-        let store = Store::open(&path)?;
+        let index = self.db.path()?;
+        let store = Store::open(&index)?;
         if store.model()?.is_none() {
-            return Err(Error::Argument(format!("{}: no pictures yet; add some with clip-wgpu index FOLDER", path.display())));
+            return Err(Error::Argument(format!("{}: no pictures yet; add some with clip-wgpu index FOLDER", index.display())));
         }
         let g = &g.for_index(&store)?;
         let clip = g.load()?;
         let model = g.model_of(&clip)?;
         store.expect_model(&model)?;
-        let query = mixed(g, &clip, &terms, &sides)?;
-        let hits = self.best(&store, &query, folder.as_deref())?;
-        if self.null {
-            hits.iter().try_for_each(|hit| say_for_xargs(&hit.path))?;
-        } else if g.json {
-            let hits: Vec<_> = hits.iter().map(|hit| json!({"path": hit.path, "score": hit.score})).collect();
-            let terms: Vec<_> = terms.iter().map(|t| json!({"weight": t.weight, "query": t.text})).collect();
-            say_json(&json!({"index": file_name(&path), "model": model.name, "query": terms, "hits": hits}))?;
-        } else if hits.is_empty() {
-            say("nothing found")?;
-        } else {
-            hits.iter().try_for_each(|hit| say(&format!("{:.4}  {}", hit.score, hit.path)))?;
+        let wanted = |path: &str, stamp: Stamp| {
+            folder.as_ref().is_none_or(|folder| Path::new(path).starts_with(folder)) && since.is_none_or(|since| stamp.modified_ns >= since)
+        };
+        let rows = Rows::read(&store, clip.config.embed, wanted)?;
+        let engine = Engine { g, clip, model, index, rows };
+        match query {
+            Some(query) => self.answer(&engine, &query, &self.query.join(" "))?,
+            None => self.answer_lines(&engine)?,
         }
         Ok(Outcome::Done)
     }
 
-    /// The best of the index, exactly; the first by path where scores are equal.
-    fn best(&self, store: &Store, query: &[f32], folder: Option<&Path>) -> Result<Vec<Hit>> {
-        let (mut hits, top) = (Vec::<Hit>::new(), self.top as usize);
-        let keep = |hits: &mut Vec<Hit>| {
-            hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.path.cmp(&b.path)));
-            hits.truncate(top);
+    /// Answers each line of standard input; what is wrong with one is said, and the next is read.
+    fn answer_lines(&self, engine: &Engine<'_>) -> Result<()> {
+        let stdin = std::io::stdin();
+        let prompted = stdin.is_terminal();
+        if prompted {
+            complain(&format!("{} pictures; a query a line, Ctrl-D ends", engine.rows.paths.len()));
+        }
+        let prompt = || {
+            if prompted {
+                let _ = write!(std::io::stderr(), "> ");
+            }
         };
-        store.each(query.len(), |path, embedding| {
-            if folder.is_some_and(|folder| !Path::new(path).starts_with(folder)) {
-                return;
+        prompt();
+        for line in stdin.lock().lines() {
+            let line = line.map_err(Error::io("standard input"))?;
+            let words: Vec<String> = line.split_whitespace().map(String::from).collect();
+            if !words.is_empty()
+                && let Err(error) = Query::of(&words).and_then(|query| self.answer(engine, &query, line.trim()))
+            {
+                complain(&error.to_string());
             }
-            let score = cosine(query, embedding);
-            if self.threshold.is_none_or(|least| score >= least) {
-                hits.push(Hit { score, path: path.into() });
+            prompt();
+        }
+        Ok(())
+    }
+
+    fn answer(&self, engine: &Engine<'_>, query: &Query, words: &str) -> Result<()> {
+        let Engine { g, clip, model, index, rows } = engine;
+        let hits = rows.best(&query.embed(g, clip)?, self.top as usize, self.threshold);
+        let path = |hit: &Hit| rows.paths[hit.row].as_str();
+        if let Some(page) = &self.gallery {
+            let entries: Vec<Entry<'_>> = hits.iter().map(|hit| Entry { score: hit.score, path: path(hit) }).collect();
+            let at = page.clone().unwrap_or_else(gallery::somewhere);
+            gallery::write(&at, words, &entries)?;
+            if page.is_none() {
+                let seen = open::that_detached(&at);
+                seen.map_err(|e| {
+                    Error::Argument(format!("{}: no browser could be opened ({e}); it is a page of thumbnails", at.display()))
+                })?;
             }
-            if hits.len() >= 2 * top.max(512) {
-                keep(&mut hits);
-            }
-        })?;
-        keep(&mut hits);
-        Ok(hits)
-    }
-}
-
-fn cosine(query: &[f32], embedding: &[f16]) -> f32 {
-    let dot: f64 = query.iter().zip(embedding).map(|(q, e)| f64::from(*q) * e.to_f64()).sum();
-    dot as f32
-}
-
-/// The weighed sum of the terms' embeddings, of unit length.
-fn mixed(g: &Globals, clip: &Clip, terms: &[Term], sides: &[Side]) -> Result<Vec<f32>> {
-    let mut sum = vec![0.0; clip.config.embed];
-    for (Term { weight, .. }, side) in terms.iter().zip(sides) {
-        let row = side.embed(g, clip, false)?;
-        sum.iter_mut().zip(row).for_each(|(sum, v)| *sum += weight * v);
-    }
-    let length = sum.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt() as f32;
-    if length < 1e-6 {
-        return Err(Error::Argument("the parts of the query take each other away: nothing is left to search for".into()));
-    }
-    sum.iter_mut().for_each(|v| *v /= length);
-    Ok(sum)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(query: &str) -> Vec<(f32, String)> {
-        let words: Vec<String> = query.split(' ').map(String::from).collect();
-        terms(&words).expect("a query").into_iter().map(|t| (t.weight, t.text)).collect()
-    }
-
-    #[test]
-    fn words_stand_together_and_signs_part_them() {
-        assert_eq!(of("a red car"), [(1.0, "a red car".into())]);
-        assert_eq!(of("red car + 0.5*photo.jpg - night"), [(1.0, "red car".into()), (0.5, "photo.jpg".into()), (-1.0, "night".into())]);
-        assert_eq!(of("-"), [(1.0, "-".into())]);
-        assert!(terms(&["a".into(), "+".into()]).is_err());
+        }
+        if self.null {
+            hits.iter().try_for_each(|hit| say_for_xargs(path(hit)))
+        } else if g.json {
+            let hits: Vec<_> = hits.iter().map(|hit| json!({"path": path(hit), "score": hit.score})).collect();
+            let document = json!({"index": file_name(index), "model": model.name, "query": query.json(), "hits": hits});
+            if self.repl { say(&document.to_string()) } else { say_json(&document) } // a line for a line
+        } else if hits.is_empty() {
+            say("nothing found")
+        } else {
+            hits.iter().try_for_each(|hit| say(&format!("{:.4}  {}", hit.score, path(hit))))
+        }
     }
 }

@@ -225,18 +225,19 @@ impl Store {
         rows.collect::<rusqlite::Result<_>>().map_err(self.named())
     }
 
-    /// Calls `f` with each file that holds a picture and its embedding, in order of path.
+    /// Calls `f` with each file that holds a picture, its stamp and its embedding, in order of path.
     ///
     /// # Errors
     /// What `f` says; [`Error::Argument`] for an embedding of another width.
-    pub fn each(&self, width: usize, mut f: impl FnMut(&str, &[f16])) -> Result<()> {
-        let query = "SELECT path, embedding FROM file JOIN picture ON picture = id ORDER BY path";
+    pub fn each(&self, width: usize, mut f: impl FnMut(&str, Stamp, &[f16])) -> Result<()> {
+        let query = "SELECT path, embedding, bytes, modified_ns FROM file JOIN picture ON picture = id ORDER BY path";
         let mut all = self.connection.prepare(query).map_err(self.named())?;
         let mut rows = all.query([]).map_err(self.named())?;
         let mut row_of = vec![f16::ZERO; width];
         while let Some(row) = rows.next().map_err(self.named())? {
             let path: String = row.get(0).map_err(self.named())?;
             let halves: Vec<u8> = row.get(1).map_err(self.named())?;
+            let stamp = Stamp { bytes: row.get(2).map_err(self.named())?, modified_ns: row.get(3).map_err(self.named())? };
             if halves.len() != 2 * width {
                 let found = halves.len() / 2;
                 return Err(Error::Argument(format!(
@@ -245,7 +246,7 @@ impl Store {
                 )));
             }
             row_of.iter_mut().zip(halves.chunks_exact(2)).for_each(|(v, b)| *v = f16::from_le_bytes([b[0], b[1]]));
-            f(&path, &row_of);
+            f(&path, stamp, &row_of);
         }
         Ok(())
     }

@@ -1,0 +1,120 @@
+mod api;
+mod engine;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use clap::Args;
+use clip_wgpu::{Error, Result};
+
+use self::engine::Engine;
+use crate::Outcome;
+use crate::context::Globals;
+use crate::index::Db;
+use crate::output::{complain, say};
+use crate::search::rows::Rows;
+use crate::store::Store;
+
+/// Serve a page to search your pictures, and a JSON API: /search, /embed, /classify
+///
+/// Requests that come together are encoded in one batch. /openapi.json documents the API. It listens on this machine only, unless
+/// another address and a token are given.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  clip-wgpu serve
+  clip-wgpu serve -m pico --listen 127.0.0.1:0
+  CLIP_WGPU_TOKEN=secret clip-wgpu serve --listen 0.0.0.0:8080
+  curl -s localhost:8080/search -G --data-urlencode 'q=a dog on a beach'")]
+pub struct Serve {
+    #[command(flatten)]
+    db: Db,
+    /// Where to listen; port 0 is any that is free
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// What clients must show (Authorization: Bearer TOKEN); needed for any address but this machine's own
+    #[arg(long, value_name = "TOKEN", env = "CLIP_WGPU_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// The largest request, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    most: u16,
+}
+
+/// What requests are answered from.
+pub struct Server {
+    engine: Engine,
+    model: String,
+    token: Option<String>,
+    index: Option<PathBuf>,
+    /// The index's rows, and when it was last written.
+    read: Mutex<Option<(SystemTime, Arc<Rows>)>>,
+}
+
+impl Server {
+    /// The index as it is now; none where there is none, or it cannot be read.
+    fn rows(&self) -> Option<Arc<Rows>> {
+        let path = self.index.as_ref()?;
+        let beside = |end: &str| path.with_file_name(format!("{}{end}", path.file_name().unwrap_or_default().to_string_lossy()));
+        let written = ["", "-wal"].iter().filter_map(|end| beside(end).metadata().ok()?.modified().ok()).max()?;
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, rows)) = read.as_ref().filter(|(then, _)| *then == written) {
+            return Some(rows.clone());
+        }
+        let rows = Store::open(path).and_then(|store| Rows::read(&store, self.engine.clip.config.embed, |_, _| true));
+        let rows = Arc::new(rows.map_err(|e| complain(&e.to_string())).ok()?);
+        *read = Some((written, rows.clone()));
+        Some(rows)
+    }
+}
+
+impl Serve {
+    pub fn run(self, g: &Globals) -> Result<Outcome> {
+        if self.token.as_ref().is_none_or(String::is_empty) && !self.listen.ip().is_loopback() {
+            return Err(Error::Argument(format!(
+                "{}: other machines could search your pictures: give a --token, or listen on 127.0.0.1",
+                self.listen
+            )));
+        }
+        let path = self.db.path()?;
+        let store = path.exists().then(|| Store::open(&path)).transpose()?.filter(|store| store.model().is_ok_and(|m| m.is_some()));
+        let g = &match &store {
+            Some(store) => g.for_index(store)?,
+            None => g.clone(),
+        };
+        let clip = g.load()?;
+        let model = g.model_of(&clip)?;
+        store.iter().try_for_each(|store| store.expect_model(&model))?;
+        if store.is_none() {
+            g.warn(&format!("{}: no index, so there is nothing to search in; /embed and /classify answer", path.display()));
+        }
+        let (token, index) = (self.token.filter(|t| !t.is_empty()), store.map(|_| path));
+        let server = Server { engine: Engine::start(clip, g.batch.into()), model: model.name, token, index, read: Mutex::default() };
+        server.rows();
+        let router = api::router(Arc::new(server), usize::from(self.most) << 20);
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::io("the server's threads"))?;
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind(self.listen).await.map_err(Error::io(self.listen.to_string()))?;
+            let at = listener.local_addr().map_err(Error::io(self.listen.to_string()))?;
+            say(&format!("http://{at}"))?;
+            axum::serve(listener, router).with_graceful_shutdown(asked_to_stop()).await.map_err(Error::io(at.to_string()))
+        })?;
+        g.warn("stopped: what was asked for was answered");
+        Ok(Outcome::Done)
+    }
+}
+
+/// Ctrl-C, or what service managers send.
+async fn asked_to_stop() {
+    let interrupt = async { tokio::signal::ctrl_c().await.unwrap_or_else(|_| complain("Ctrl-C cannot be watched for")) };
+    #[cfg(unix)]
+    {
+        let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(terminate) => terminate,
+            Err(_) => return interrupt.await,
+        };
+        tokio::select! { () = interrupt => {}, _ = terminate.recv() => {} }
+    }
+    #[cfg(not(unix))]
+    interrupt.await;
+}
