@@ -273,7 +273,7 @@ fn a_page_of_thumbnails_and_only_files_of_late() {
     search(&["--since", "of late"]).fails(2, &["expected a day (2026-01-31) or how long ago", "`of late`"]);
 
     fs::remove_file(folder.join("004.png")).unwrap();
-    assert_eq!(hits(&search(&["--gallery", text(&page)])), 5, "it says them as well");
+    assert_eq!(hits(&search(&[&format!("--gallery={}", text(&page))])), 5, "it says them as well");
     let html = fs::read_to_string(&page).unwrap();
     assert_eq!(html.matches("<img alt='' src='data:image/jpeg;base64,").count(), 4);
     assert!(html.contains("No such file") && html.contains("5 found"), "one that is gone is said");
@@ -319,4 +319,22 @@ fn ctrl_c_stops_after_a_batch_and_the_next_run_goes_on() {
     let before = content(&db).len();
     assert!((4..400).contains(&before), "{before}");
     assert_eq!(counts(&index(&folder, &db).json())[0] as usize, 400 - before, "what was encoded stays");
+}
+
+/// A drive that is not plugged in, say.
+#[test]
+fn a_folder_that_is_not_there_keeps_its_pictures() {
+    let scratch = scratch("index-unplugged");
+    let (home, drive, db) = (scratch.join("home"), scratch.join("drive"), scratch.join("index.sqlite"));
+    pictures(&home, 3);
+    pictures(&drive.join("more"), 5);
+    let index = || run(&["index", "-m", "pico", "--quiet", "--json", text(&home), text(&drive), "--db", text(&db)]);
+    assert_eq!(counts(&index().json())[0], 8);
+    fs::rename(&drive, scratch.join("away")).unwrap();
+    fs::remove_file(home.join("001.png")).unwrap();
+    let said = index();
+    assert_eq!((said.code, counts(&said.json_whatever_the_code())), (1, [0, 0, 2, 1]), "{}", said.err);
+    assert_eq!(content(&db).len(), 7);
+    fs::rename(scratch.join("away"), &drive).unwrap();
+    assert_eq!(counts(&index().json()), [0, 0, 7, 0]);
 }

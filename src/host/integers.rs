@@ -19,7 +19,7 @@ use rten_simd::{Isa, SimdOp};
 use self::vnni::{avx_8, avx_16, avx512_8, avx512_16};
 use super::View;
 use super::epilogue::{Epilogue, finish};
-use super::split::{Work, each, evenly};
+use super::split::{LINE, Work, each, evenly};
 use crate::weights::Grain;
 
 /// Steps along k with scales of their own.
@@ -136,7 +136,7 @@ impl IntegerPanels {
             for (column, w) in columns.chunks_exact(k).enumerate() {
                 for (block, w) in w.chunks(BLOCK).enumerate() {
                     scales[block * WIDTH + column] = quantize(grain, w, &mut q);
-                    q.iter_mut().for_each(|q| *q += grain.offset());
+                    q.iter_mut().for_each(|q| *q = q.wrapping_add(grain.offset())); // of NaN, q is anything
                     let first = block * BLOCK / grain.per_lane();
                     let column = lanes[first * WIDTH + column..].iter_mut().step_by(WIDTH);
                     column.zip(q.chunks_exact(grain.per_lane())).for_each(|(lane, q)| *lane = grain.lane(q));
@@ -289,11 +289,12 @@ fn product_by(kernel: Kernel, x: View<'_>, w: &IntegerPanels, end: Epilogue<'_>,
                 let (at, columns) = ((panel - panels.start) * WIDTH, panel * WIDTH..w.n.min((panel + 1) * WIDTH));
                 for (i, (left, rows)) in left.iter().zip(&blocks).enumerate() {
                     let y = &mut y[rows.clone()];
-                    Fetch { end, n: w.n, first_row: first + rows.start, columns: columns.clone(), at, y }.dispatch();
+                    let mut place = Place { end, n: w.n, first_row: first + rows.start, columns: columns.clone(), at, y };
+                    Fetch(&mut place).dispatch();
                     let mut sums = [[0.0; WIDTH]; MOST_ROWS];
                     let sums = &mut sums[..rows.len()];
                     tile(kernel, left, &w.panel(panel, i % 2), sums);
-                    Finish { sums, end, n: w.n, first_row: first + rows.start, columns: columns.clone(), at, y }.dispatch();
+                    Finish { sums, place: &mut place }.dispatch();
                 }
             }
         });
@@ -301,9 +302,8 @@ fn product_by(kernel: Kernel, x: View<'_>, w: &IntegerPanels, end: Epilogue<'_>,
     });
 }
 
-/// The epilogue of a tile, whose sums are still at hand, and its way to y.
-struct Finish<'a, 'y> {
-    sums: &'a mut [[f32; WIDTH]],
+/// Where a tile's sums go, and how they end.
+struct Place<'a, 'y> {
     end: Epilogue<'a>,
     n: usize,
     first_row: usize,
@@ -312,17 +312,30 @@ struct Finish<'a, 'y> {
     y: &'a mut [&'y mut [f32]],
 }
 
-impl SimdOp for Finish<'_, '_> {
+impl Place<'_, '_> {
+    #[inline(always)]
+    fn residual(&self, row: usize) -> Option<&[f32]> {
+        self.end.residual.map(|r| &r[(self.first_row + row) * self.n..][self.columns.clone()])
+    }
+}
+
+/// The epilogue of a tile, whose sums are still at hand, and its way to y.
+struct Finish<'s, 'p, 'a, 'y> {
+    sums: &'s mut [[f32; WIDTH]],
+    place: &'p mut Place<'a, 'y>,
+}
+
+impl SimdOp for Finish<'_, '_, '_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn eval<I: Isa>(self, isa: I) {
-        let Self { sums, end, n, first_row, columns, at, y } = self;
-        let bias = end.bias.map(|b| &b[columns.clone()]);
-        for (row, (sums, y)) in sums.iter_mut().zip(y).enumerate() {
-            let residual = end.residual.map(|r| &r[(first_row + row) * n..][columns.clone()]);
-            finish(isa, Epilogue { bias, residual, ..end }, &mut sums[..columns.len()]);
-            let y = &mut y[at..];
+        let Self { sums, place } = self;
+        let columns = place.columns.clone();
+        let bias = place.end.bias.map(|b| &b[columns.clone()]);
+        for (row, sums) in sums.iter_mut().enumerate() {
+            finish(isa, Epilogue { bias, residual: place.residual(row), ..place.end }, &mut sums[..columns.len()]);
+            let y = &mut place.y[row][place.at..];
             match y.first_chunk_mut::<WIDTH>() {
                 Some(y) => *y = *sums,
                 None => y.copy_from_slice(&sums[..columns.len()]), // the last panel has columns that belong to nothing
@@ -332,29 +345,21 @@ impl SimdOp for Finish<'_, '_> {
 }
 
 /// Has what the epilogue will read and write brought into the cache while the tile is multiplied.
-struct Fetch<'a, 'y> {
-    end: Epilogue<'a>,
-    n: usize,
-    first_row: usize,
-    columns: Range<usize>,
-    at: usize,
-    y: &'a mut [&'y mut [f32]],
-}
+struct Fetch<'p, 'a, 'y>(&'p mut Place<'a, 'y>);
 
-impl SimdOp for Fetch<'_, '_> {
+impl SimdOp for Fetch<'_, '_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn eval<I: Isa>(self, isa: I) {
-        let Self { end, n, first_row, columns, at, y } = self;
-        let ops = isa.f32();
-        for (row, y) in y.iter_mut().enumerate() {
-            ops.prefetch_write(y[at..].as_mut_ptr());
-            ops.prefetch_write(y[at..].as_mut_ptr().wrapping_add(16));
-            if let Some(r) = end.residual {
-                let r = &r[(first_row + row) * n..][columns.clone()];
-                ops.prefetch(r.as_ptr());
-                ops.prefetch(r.as_ptr().wrapping_add(16));
+        let (ops, place) = (isa.f32(), self.0);
+        for row in 0..place.y.len() {
+            let y = place.y[row][place.at..].as_mut_ptr();
+            ops.prefetch_write(y);
+            ops.prefetch_write(y.wrapping_add(LINE));
+            if let Some(residual) = place.residual(row) {
+                ops.prefetch(residual.as_ptr());
+                ops.prefetch(residual.as_ptr().wrapping_add(LINE));
             }
         }
     }
@@ -398,7 +403,7 @@ fn portable<const ROWS: usize>(left: &Left, w: &Panel<'_>, sums: &mut [[f32; WID
         for row in 0..ROWS {
             let (scale, start) = (left.scales[block * ROWS + row], left.starts[block * ROWS + row]);
             for column in 0..WIDTH {
-                let sum = x.iter().zip(w).fold(start, |sum, (x, w)| sum + dot(x[row], w[column]));
+                let sum = x.iter().zip(w).fold(start, |sum: i32, (x, w)| sum.wrapping_add(dot(x[row], w[column])));
                 sums[row][column] = (sum as f32).mul_add(scale * by[column], sums[row][column]);
             }
         }

@@ -12,14 +12,12 @@ use rten_simd::ops::{BitOps, NumOps};
 use rten_simd::{Isa, SimdOp};
 
 use super::epilogue::{Epilogue, finish, load, store};
-use super::split::{TASK, Work, each, evenly};
+use super::split::{LINE, TASK, Work, each, evenly};
 
 /// Vectors beside each other in a tile.
 const VECTORS: usize = 2;
 /// Steps along k that a tile takes in one go: its panel of the weight, 64 KiB at most, stays in a second-level cache.
 const STEPS: usize = 512;
-/// f32 in a cache line.
-const LINE: usize = 16;
 
 /// Lanes of the widest vector that this processor has.
 struct Lanes;

@@ -7,6 +7,8 @@ use rayon::prelude::*;
 /// Blocks of rows that a thread takes in one go, at least and at most: enough to use a panel often, few enough that their left
 /// sides stay in a second-level cache.
 const BLOCKS: Range<usize> = 4..13;
+/// Values of 4 bytes in a cache line.
+pub const LINE: usize = 16;
 /// Multiply-adds worth handing to another thread.
 pub const TASK: usize = 1 << 20;
 

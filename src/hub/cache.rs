@@ -1,6 +1,8 @@
 //! The cache folder that Python's huggingface_hub keeps (`file_download.py`): contents by hash, snapshots by commit.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Sibling;
 use crate::error::{Error, Result};
@@ -115,13 +117,17 @@ fn bytes_of(folder: &Path) -> u64 {
 
 /// Makes the file at `place` in one step: another process sees the old one or the new one, and may make the same.
 fn put(place: &Path, make: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    // Processes in containers may have one number.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let mut aside = place.as_os_str().to_owned();
-    aside.push(format!(".{}.tmp", std::process::id()));
+    aside.push(format!(".{}-{}-{now}.tmp", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
     let aside = PathBuf::from(aside);
-    if aside.symlink_metadata().is_ok() {
-        std::fs::remove_file(&aside).map_err(Error::io(&aside))?; // of an earlier process with this number
+    let made = make(&aside).and_then(|()| std::fs::rename(&aside, place));
+    if made.is_err() {
+        let _ = std::fs::remove_file(&aside); // it may not be there
     }
-    make(&aside).and_then(|()| std::fs::rename(&aside, place)).map_err(Error::io(place))
+    made.map_err(Error::io(place))
 }
 
 #[cfg(unix)]

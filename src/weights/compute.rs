@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 pub enum Compute {
     #[default]
     F32,
-    /// Integers with a scale to each 64 of a row, as in ggml's `Q8_0`, for processors that multiply them faster than f32: 8 bits in
+    /// Integers with a scale to each 128 of a row, as in ggml's `Q8_0`, for processors that multiply them faster than f32: 8 bits in
     /// the MLPs, which are two thirds of the work, and 13 in what attention and the patches need, which suffers most from rounding.
     Int8,
 }

@@ -123,9 +123,12 @@ impl Index {
         let interrupted = interrupt::asked();
         if !self.keep_missing && !interrupted {
             // Not there any more, or no longer meant; a folder that cannot be looked into now is neither.
+            let unseen: Vec<&Path> = failed.iter().map(|f| Path::new(&f.input)).collect();
             let gone = |path: &Path| {
+                let is_there =
+                    !matches!(path.try_exists(), Ok(false)) || unseen.iter().any(|folder| path != *folder && path.starts_with(folder));
                 let from_root = roots.iter().find_map(|root| path.strip_prefix(root).ok());
-                from_root.is_some_and(|from_root| !path.exists() || !from_root.as_os_str().is_empty() && !filter.takes_whole(from_root))
+                from_root.is_some_and(|from_root| !is_there || !from_root.as_os_str().is_empty() && !filter.takes_whole(from_root))
             };
             let gone: Vec<&str> = stamps.keys().map(String::as_str).filter(|p| !seen.contains(*p) && gone(Path::new(p))).collect();
             store.remove(&gone)?;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError, mpsc};
 
 use clip_wgpu::{Clip, Error, Image, Result};
-use rayon::prelude::*;
 use walkdir::WalkDir;
 
 use crate::context::Globals;
@@ -156,11 +156,43 @@ impl Budget {
         }
         *free -= pixels;
         drop(free);
-        let made = f();
-        *self.free.lock().unwrap_or_else(PoisonError::into_inner) += pixels;
-        self.freed.notify_all();
-        made
+        let _taken = Taken { budget: self, pixels };
+        f()
     }
+}
+
+/// Pixels that are given back, whatever happens.
+struct Taken<'a> {
+    budget: &'a Budget,
+    pixels: u64,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        *self.budget.free.lock().unwrap_or_else(PoisonError::into_inner) += self.pixels;
+        self.budget.freed.notify_all();
+    }
+}
+
+/// `f` of each item, on threads of their own: one of rayon's that waits for a part of its picture may take up another picture
+/// meanwhile, and wait for the pixels that it holds itself.
+fn in_threads<T: Sync, R: Send>(items: &[T], f: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut made = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(at) else { return made };
+            made.push((at, f(item)));
+        }
+    };
+    let mut made: Vec<(usize, R)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(&work)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    });
+    made.sort_by_key(|(at, _)| *at);
+    made.into_iter().map(|(_, made)| made).collect()
 }
 
 /// Some pictures, preprocessed, and those that could not be.
@@ -203,7 +235,7 @@ pub fn batches_unless(
         budget.with(u64::from(width) * u64::from(height), || Image::decode(&bytes).map(|image| Some(recipe.pixels(&image))).map_err(named))
     };
     let make = |part: &[PathBuf]| {
-        let made: Vec<(String, Result<Option<Vec<f32>>>)> = part.par_iter().map(|path| (file_name(path), pixels(path))).collect();
+        let made: Vec<(String, Result<Option<Vec<f32>>>)> = in_threads(part, |path| (file_name(path), pixels(path)));
         let mut batch = Batch { pictures: part.len(), ..Batch::default() };
         for (input, pixels) in made {
             match pixels {

@@ -46,8 +46,8 @@ pub struct Search {
     /// Only files changed since a day (2026-01-31), or not longer ago than this (7d, 2 weeks, 3 months)
     #[arg(long, value_name = "WHEN")]
     since: Option<String>,
-    /// Show what is found as a page of thumbnails: in the browser, or written to FILE
-    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    /// Show what is found as a page of thumbnails: in the browser, or written to FILE (--gallery=FILE)
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     gallery: Option<Option<PathBuf>>,
     /// Read queries from standard input, a line each, with the model kept loaded
     #[arg(long, conflicts_with = "query")]

@@ -2,9 +2,8 @@ mod api;
 mod engine;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::Duration;
 
 use clap::Args;
 use clip_wgpu::{Error, Result};
@@ -15,7 +14,7 @@ use crate::context::Globals;
 use crate::index::Db;
 use crate::output::{complain, say};
 use crate::search::rows::Rows;
-use crate::store::Store;
+use crate::store::{Model, Store};
 
 /// Serve a page to search your pictures, and a JSON API: /search, /embed, /classify
 ///
@@ -46,25 +45,41 @@ pub struct Server {
     engine: Engine,
     model: String,
     token: Option<String>,
-    index: Option<PathBuf>,
-    /// The index's rows, and when it was last written.
-    read: Mutex<Option<(SystemTime, Arc<Rows>)>>,
+    index: Mutex<Option<Index>>,
+    /// Pictures are decoded by so many at once: a large one takes hundreds of megabytes.
+    decoders: tokio::sync::Semaphore,
+}
+
+/// An open index, and what was read of it.
+struct Index {
+    store: Store,
+    expected: Model,
+    read: Option<(i64, Arc<Rows>)>,
+}
+
+impl Index {
+    /// The rows as they are now.
+    fn rows(&mut self) -> Result<Arc<Rows>> {
+        let version = self.store.version()?;
+        if let Some((_, rows)) = self.read.as_ref().filter(|(then, _)| *then == version) {
+            return Ok(rows.clone());
+        }
+        self.store.expect_model(&self.expected)?;
+        let rows = Arc::new(Rows::read(&self.store, self.expected.width, |_, _| true)?);
+        self.read = Some((version, rows.clone()));
+        Ok(rows)
+    }
 }
 
 impl Server {
-    /// The index as it is now; none where there is none, or it cannot be read.
-    fn rows(&self) -> Option<Arc<Rows>> {
-        let path = self.index.as_ref()?;
-        let beside = |end: &str| path.with_file_name(format!("{}{end}", path.file_name().unwrap_or_default().to_string_lossy()));
-        let written = ["", "-wal"].iter().filter_map(|end| beside(end).metadata().ok()?.modified().ok()).max()?;
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, rows)) = read.as_ref().filter(|(then, _)| *then == written) {
-            return Some(rows.clone());
-        }
-        let rows = Store::open(path).and_then(|store| Rows::read(&store, self.engine.clip.config.embed, |_, _| true));
-        let rows = Arc::new(rows.map_err(|e| complain(&e.to_string())).ok()?);
-        *read = Some((written, rows.clone()));
-        Some(rows)
+    /// The index's rows; none where there is no index, or it cannot be read.
+    async fn rows(self: &Arc<Self>) -> Option<Arc<Rows>> {
+        let server = self.clone();
+        let read = move || {
+            let mut index = server.index.lock().unwrap_or_else(PoisonError::into_inner);
+            index.as_mut().and_then(|index| index.rows().map_err(|e| complain(&e.to_string())).ok())
+        };
+        tokio::task::spawn_blocking(read).await.ok().flatten()
     }
 }
 
@@ -88,9 +103,13 @@ impl Serve {
         if store.is_none() {
             g.warn(&format!("{}: no index, so there is nothing to search in; /embed and /classify answer", path.display()));
         }
-        let (token, index) = (self.token.filter(|t| !t.is_empty()), store.map(|_| path));
-        let server = Server { engine: Engine::start(clip, g.batch.into()), model: model.name, token, index, read: Mutex::default() };
-        server.rows();
+        let server = Server {
+            engine: Engine::start(clip, g.batch.into()),
+            model: model.name.clone(),
+            token: self.token.filter(|t| !t.is_empty()),
+            index: Mutex::new(store.map(|store| Index { store, expected: model, read: None })),
+            decoders: tokio::sync::Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
+        };
         let router = api::router(Arc::new(server), usize::from(self.most) << 20);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::io("the server's threads"))?;
         runtime.block_on(async {
@@ -104,8 +123,20 @@ impl Serve {
     }
 }
 
-/// Ctrl-C, or what service managers send.
+/// How long a stop waits for requests that are not whole yet, or whose answers are not read.
+const STOPPING: Duration = Duration::from_secs(30);
+
+/// The first signal; a second one, or half a minute, ends the program whatever is under way.
 async fn asked_to_stop() {
+    signal().await;
+    tokio::spawn(async {
+        tokio::select! { () = signal() => {}, () = tokio::time::sleep(STOPPING) => {} }
+        std::process::exit(crate::interrupt::STATUS.into());
+    });
+}
+
+/// Ctrl-C, or what service managers send.
+async fn signal() {
     let interrupt = async { tokio::signal::ctrl_c().await.unwrap_or_else(|_| complain("Ctrl-C cannot be watched for")) };
     #[cfg(unix)]
     {

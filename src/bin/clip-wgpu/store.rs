@@ -163,12 +163,17 @@ impl Store {
             }
             Some(own) if own.fingerprint == model.fingerprint && own.width == model.width => Ok(()),
             Some(own) => Err(Error::Argument(format!(
-                "{}: was made with {}, and {} has other weights: leave -m out, or begin another index with --db FILE",
+                "{}: was made with {}, and {} has other weights, or another --compute: leave -m and --compute as they were, or begin another index with --db FILE",
                 self.path.display(),
                 own.name,
                 model.name
             ))),
         }
+    }
+
+    /// A number that is another one after every change by another process.
+    pub fn version(&self) -> Result<i64> {
+        self.connection.query_row("PRAGMA data_version", [], |row| row.get(0)).map_err(self.named())
     }
 
     /// The stamps of all files.

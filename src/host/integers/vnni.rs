@@ -3,10 +3,8 @@
 
 use std::arch::x86_64::*;
 
+use super::super::split::LINE;
 use super::{BLOCK, Left, Panel, WIDTH};
-
-/// Lanes in a cache line.
-const LINE: usize = 16;
 
 /// Instructions of one width of vectors.
 macro_rules! tile {

@@ -48,7 +48,7 @@ pub fn mixed(rows: &[(f32, Vec<f32>)]) -> Result<Vec<f32>> {
         sum.iter_mut().zip(row).for_each(|(sum, v)| *sum += weight * v);
     }
     let length = sum.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt() as f32;
-    if length.is_nan() || length < 1e-6 {
+    if !length.is_finite() || length < 1e-6 {
         return Err(Error::Argument("the parts of the query take each other away: nothing is left to search for".into()));
     }
     sum.iter_mut().for_each(|v| *v /= length);

@@ -1,5 +1,6 @@
 //! The API: `assets/serve/openapi.json` says what it takes and gives.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,7 +12,7 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use clip_wgpu::{Embeddings, Image, Score};
+use clip_wgpu::{Embeddings, Error, Image, Score};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -99,16 +100,22 @@ async fn allowed(State(server): Shared, request: Request, next: Next) -> Respons
 fn refusal(server: &Server, request: &Request) -> Option<No> {
     let text = |name| request.headers().get(name).and_then(|v: &header::HeaderValue| v.to_str().ok()).unwrap_or_default();
     if let Some(token) = &server.token {
-        let query = request.uri().query().unwrap_or_default();
-        let in_query = || query.split('&').find_map(|q| q.strip_prefix("token="));
-        let given = text(header::AUTHORIZATION).strip_prefix("Bearer ").or_else(in_query);
+        let in_query = || Query::<Shown>::try_from_uri(request.uri()).ok().map(|Query(shown)| shown.token);
+        let given = text(header::AUTHORIZATION).strip_prefix("Bearer ").map(String::from).or_else(in_query);
         let wrong = || No::new(StatusCode::UNAUTHORIZED, "expected the server's token (Authorization: Bearer TOKEN)");
-        return (!given.is_some_and(|given| same(given, token))).then(wrong);
+        return (!given.is_some_and(|given| same(&given, token))).then(wrong);
     }
     let host = text(header::HOST);
     let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(name, _)| name);
     let wrong = || No::new(StatusCode::FORBIDDEN, format!("expected the host localhost, found `{host}`"));
-    (!["localhost", "127.0.0.1", "[::1]"].contains(&name)).then(wrong)
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    (name != "localhost" && !address.is_ok_and(|address| address.is_loopback())).then(wrong)
+}
+
+/// A token in an address, for what a browser asks for by itself.
+#[derive(Deserialize)]
+struct Shown {
+    token: String,
 }
 
 /// In a time that does not tell where they differ.
@@ -127,7 +134,7 @@ async fn page() -> impl IntoResponse {
 async fn status(State(server): Shared) -> Answer {
     let count = |of: &std::sync::atomic::AtomicU64| of.load(Ordering::Relaxed);
     let counts = &server.engine.counts;
-    let pictures = server.rows().map_or(0, |rows| rows.paths.len());
+    let pictures = server.rows().await.map_or(0, |rows| rows.paths.len());
     Ok(Json(
         json!({"model": server.model, "device": server.engine.clip.executor.name(), "width": server.engine.clip.config.embed, "pictures": pictures,
         "encoded": {"requests": count(&counts.requests), "batches": count(&counts.batches), "items": count(&counts.items)}}),
@@ -172,7 +179,8 @@ async fn search_words(state: Shared, words: Result<Query<Words>, axum::extract::
 }
 
 async fn search(State(server): Shared, Body(asked): Body<Asked>) -> Answer {
-    let rows = server.rows().ok_or_else(|| No::new(StatusCode::NOT_FOUND, "no index was served: make one with clip-wgpu index FOLDER"))?;
+    let rows =
+        server.rows().await.ok_or_else(|| No::new(StatusCode::NOT_FOUND, "no index was served: make one with clip-wgpu index FOLDER"))?;
     let top = asked.top.unwrap_or(20);
     if !(1..=MOST).contains(&top) || asked.terms.is_empty() || asked.terms.len() > 16 {
         return Err(No::bad(format!("expected 1 to {MOST} as `top` and 1 to 16 `terms`")));
@@ -204,10 +212,11 @@ struct Of {
 /// Of an indexed picture only.
 async fn thumbnail(State(server): Shared, of: Result<Query<Of>, axum::extract::rejection::QueryRejection>) -> Result<Response, No> {
     let Query(Of { path, .. }) = of.map_err(|e| No::bad(e.body_text()))?;
-    let known = server.rows().is_some_and(|rows| rows.paths.binary_search(&path).is_ok());
+    let known = server.rows().await.is_some_and(|rows| rows.paths.binary_search(&path).is_ok());
     if !known {
         return Err(No::new(StatusCode::NOT_FOUND, "no picture of the index"));
     }
+    let _one = server.decoders.acquire().await.map_err(closed)?;
     let jpeg = tokio::task::spawn_blocking(move || gallery::thumbnail(std::path::Path::new(&path))).await.map_err(broken)?;
     let jpeg = jpeg.map_err(|e| No::new(StatusCode::NOT_FOUND, e))?;
     Ok(([(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "private, max-age=3600")], jpeg).into_response())
@@ -244,11 +253,11 @@ struct ToClassify {
 
 async fn classify(State(server): Shared, Body(asked): Body<ToClassify>) -> Answer {
     at_most(asked.labels.len(), "labels")?;
-    at_most(asked.templates.len(), "templates")?;
+    at_most(asked.labels.len() * asked.templates.len(), "prompts (labels in templates)")?;
     let data = images(&server, vec![asked.image]).await?;
     let ranked = tokio::task::spawn_blocking(move || {
         let clip = &server.engine.clip;
-        let classifier = pollster::block_on(clip.classifier(&asked.labels, &asked.templates)).map_err(No::bad)?;
+        let classifier = pollster::block_on(clip.classifier(&asked.labels, &asked.templates)).map_err(asked_wrong)?;
         let score = if clip.config.sigmoid { Score::Sigmoid } else { Score::Softmax };
         let embeddings = Embeddings { rows: 1, width: clip.config.embed, data };
         let scores =
@@ -258,7 +267,18 @@ async fn classify(State(server): Shared, Body(asked): Body<ToClassify>) -> Answe
     Ok(Json(json!({"labels": ranked.await.map_err(broken)??})))
 }
 
+fn asked_wrong(error: Error) -> No {
+    match error {
+        Error::Argument(_) | Error::Text(_) => No::bad(error),
+        _ => No::new(StatusCode::INTERNAL_SERVER_ERROR, error),
+    }
+}
+
 fn broken(error: tokio::task::JoinError) -> No {
+    No::new(StatusCode::INTERNAL_SERVER_ERROR, error)
+}
+
+fn closed(error: tokio::sync::AcquireError) -> No {
     No::new(StatusCode::INTERNAL_SERVER_ERROR, error)
 }
 
@@ -284,14 +304,17 @@ async fn images(server: &Arc<Server>, images: Vec<String>) -> Result<Vec<f32>, N
     }
     let clip = server.engine.clip.clone();
     let decode = move || {
-        let picture = |(i, image): (usize, &String)| {
+        let mut pixels = Vec::new();
+        for (i, image) in images.iter().enumerate() {
             let bytes = BASE64_STANDARD.decode(image).map_err(|e| No::bad(format!("image {i}: expected a file in base64: {e}")))?;
-            Image::decode(&bytes).map_err(|e| No::bad(format!("image {i}: {e}")))
-        };
-        let pictures = images.iter().enumerate().map(picture).collect::<Result<Vec<_>, No>>()?;
-        Ok::<Vec<f32>, No>(clip.pixels(&pictures))
+            let image = Image::decode(&bytes).map_err(|e| No::bad(format!("image {i}: {e}")))?;
+            pixels.extend(clip.pixels(std::slice::from_ref(&image)));
+        }
+        Ok::<Vec<f32>, No>(pixels)
     };
+    let one = server.decoders.acquire().await.map_err(closed)?;
     let pixels = tokio::task::spawn_blocking(decode).await.map_err(broken)??;
+    drop(one);
     finite(server.engine.encode(Work::Pixels(pixels)).await?)
 }
 

@@ -56,21 +56,35 @@ impl Engine {
     /// Embeddings of unit length, `[n, width]`.
     pub async fn encode(&self, work: Work) -> std::result::Result<Vec<f32>, Refusal> {
         let (reply, made) = oneshot::channel();
-        self.queue.try_send((work, reply)).map_err(|_| Refusal::Busy)?;
-        made.await.map_err(|_| Refusal::Failed("the engine ended".into()))?.map_err(Refusal::Failed)
+        let ended = || Refusal::Failed("the engine ended: start the server again".into());
+        self.queue.try_send((work, reply)).map_err(|e| match e {
+            mpsc::error::TrySendError::Full(_) => Refusal::Busy,
+            mpsc::error::TrySendError::Closed(_) => ended(),
+        })?;
+        made.await.map_err(|_| ended())?.map_err(Refusal::Failed)
     }
 }
 
 fn encode_all(clip: &Clip, counts: &Counts, most: usize, mut waiting: mpsc::Receiver<(Work, Reply)>) {
     while let Some(first) = waiting.blocking_recv() {
+        let each = clip.config.vision.as_ref().map_or(1, |v| 3 * v.size * v.size);
+        let items = |work: &Work| match work {
+            Work::Pixels(pixels) => pixels.len() / each,
+            Work::Ids(ids) => ids.len(),
+        };
+        let mut count = items(&first.0);
         let mut batch = vec![first];
         let begun = Instant::now();
-        while batch.len() < most && begun.elapsed() < PATIENCE {
+        while count < most && begun.elapsed() < PATIENCE {
             match waiting.try_recv() {
-                Ok(next) => batch.push(next),
+                Ok(next) => {
+                    count += items(&next.0);
+                    batch.push(next);
+                }
                 Err(_) => std::thread::sleep(PATIENCE / 8),
             }
         }
+        batch.retain(|(_, reply)| !reply.is_closed()); // whoever asked has gone
         let (pictures, texts): (Vec<_>, Vec<_>) = batch.into_iter().partition(|(work, _)| matches!(work, Work::Pixels(_)));
         encode(clip, counts, pictures);
         encode(clip, counts, texts);
