@@ -172,6 +172,7 @@ impl Store {
     }
 
     /// A number that is another one after every change by another process.
+    #[cfg(feature = "serve")]
     pub fn version(&self) -> Result<i64> {
         self.connection.query_row("PRAGMA data_version", [], |row| row.get(0)).map_err(self.named())
     }
