@@ -9,6 +9,7 @@ The embeddings are seeded noise. Ours is timed with the encoding of the words in
 """
 
 import argparse
+import datetime
 import json
 import os
 import sqlite3
@@ -78,7 +79,14 @@ def main():
     parser.add_argument("model", type=Path)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--queries", type=int, default=20)
+    parser.add_argument("--out", type=Path, help="a Markdown file")
     options = parser.parse_args()
+    said = [f"# Search beside others, {datetime.date.today()}", "", f"`python {' '.join(os.sys.argv)}`", ""]
+
+    def say(line):
+        print(line, flush=True)
+        said.append(f"- {line}")
+
     words = [f"{n} {thing}" for n, thing in zip(range(options.queries), ["red cars", "dogs on a beach", "night", "people"] * options.queries)]
     embedded = json.loads(run("embed", "text", "-q", "--json", "-m", str(options.model), "--device", "cpu", *words))["embeddings"]
     queries = np.array([e["embedding"] for e in embedded], np.float32)
@@ -100,21 +108,23 @@ def main():
     # Exactly, in f64: scores that differ by less than f32 can tell may change places.
     exact = [wide.astype(np.float64) @ q.astype(np.float64) for q in queries[:5]] if options.rows <= 2_000_000 else []
     same = sum(bool(np.all(np.abs(np.sort(s)[::-1][:10] - s[f]) < 1e-6)) for s, f in zip(exact, found))
-    print(f"{options.rows} x {queries.shape[1]} seeded rows, {THREADS} threads; the ten best are those of f64 in {same} of {len(exact)} queries")
-    equal = timed(ours_equal := (lambda q: best(wide @ q)), queries)
-    print(f"clip-wgpu search --repl: {our_ms:.0f} ms a query, of which {encode_ms:.0f} ms encode its words; {our_mib:.0f} MiB, the model's among them; read in {ours.ready:.1f} s")
+    say(f"{options.rows} x {queries.shape[1]} seeded rows, {THREADS} threads; the ten best are those of f64 in {same} of {len(exact)} queries")
+    equal = timed(lambda q: best(wide @ q), queries)
+    say(f"clip-wgpu search --repl: {our_ms:.0f} ms a query, of which {encode_ms:.0f} ms encode its words; {our_mib:.0f} MiB, the model's among them; read in {ours.ready:.1f} s")
     agree = sum(list(a) == b for a, b in zip(equal[1], found))
     part = timed(lambda q: np.argpartition(-(wide @ q), 10)[:10], queries)[0]
-    print(f"numpy, f32: {part:.0f} ms; the order of a full sort is ours in {agree} of {len(found)}")
+    say(f"numpy, f32: {part:.0f} ms; the order of a full sort is ours in {agree} of {len(found)}")
     import faiss
     faiss.omp_set_num_threads(THREADS)
     flat = faiss.IndexFlatIP(wide.shape[1])
     flat.add(wide)
-    print(f"FAISS {faiss.__version__}, IndexFlatIP: {timed(lambda q: flat.search(q[None], 10), queries)[0]:.0f} ms")
+    say(f"FAISS {faiss.__version__}, IndexFlatIP: {timed(lambda q: flat.search(q[None], 10), queries)[0]:.0f} ms")
     import usearch
     from usearch.index import search
-    print(f"usearch {usearch.__version__}, exact, f16: {timed(lambda q: search(rows, q.astype(np.float16), 10, 'ip', exact=True, threads=THREADS), queries)[0]:.0f} ms")
-    print(f"f32 rows take {wide.nbytes / 2**20:.0f} MiB, f16 rows {rows.nbytes / 2**20:.0f} MiB")
+    say(f"usearch {usearch.__version__}, exact, f16: {timed(lambda q: search(rows, q.astype(np.float16), 10, 'ip', exact=True, threads=THREADS), queries)[0]:.0f} ms")
+    say(f"f32 rows take {wide.nbytes / 2**20:.0f} MiB, f16 rows {rows.nbytes / 2**20:.0f} MiB")
+    if options.out:
+        options.out.write_text("\n".join(said) + "\n")
 
 
 if __name__ == "__main__":
