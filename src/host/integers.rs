@@ -4,6 +4,7 @@
 //! Of each block of a row, x = s · q with whole numbers q and s = max |x| / max |q|, and of each column of the weight likewise.
 //! Sums of a block are exact, and blocks are added up in order: a row is the same in whatever batch and on whatever processor.
 
+mod left;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
@@ -15,6 +16,7 @@ use rayon::prelude::*;
 use rten_simd::ops::BitOps;
 use rten_simd::{Isa, SimdOp};
 
+use self::left::{Left, Pack, quantize};
 #[cfg(target_arch = "x86_64")]
 use self::vnni::{avx_8, avx_16, avx512_8, avx512_16};
 use super::View;
@@ -173,99 +175,9 @@ struct Panel<'a> {
     next: *const i32,
 }
 
-/// `x` in integers, and their scale; NaN where `x` is not finite, so that what comes of it is NaN, too.
-#[inline(always)]
-fn quantize(grain: Grain, x: &[f32], q: &mut [i16; BLOCK]) -> f32 {
-    /// Added to a number this size, a float is rounded to a whole one, which stands in its lowest bits.
-    const ROUND: f32 = 12_582_912.0;
-    const LANES: usize = 16;
-    // Plain loops over lanes: compilers do not make them of a fold.
-    let (mut max, mut odd) = ([0.0f32; LANES], [0.0f32; LANES]);
-    let (whole, rest) = x.as_chunks::<LANES>();
-    for x in whole {
-        for i in 0..LANES {
-            max[i] = if x[i].abs() > max[i] { x[i].abs() } else { max[i] };
-            odd[i] += x[i] * 0.0; // NaN, if x is infinite or NaN
-        }
-    }
-    for (i, x) in rest.iter().enumerate() {
-        max[i] = if x.abs() > max[i] { x.abs() } else { max[i] };
-        odd[i] += x * 0.0;
-    }
-    let (mut most, mut nan) = (0.0, 0.0);
-    for i in 0..LANES {
-        most = if max[i] > most { max[i] } else { most };
-        nan += odd[i];
-    }
-    let inverse = if most > 0.0 { grain.greatest() / most } else { 0.0 };
-    for i in 0..x.len() {
-        q[i] = (x[i] * inverse + ROUND).to_bits() as i16;
-    }
-    for q in &mut q[x.len()..] {
-        *q = 0;
-    }
-    most / grain.greatest() + nan
-}
-
-/// Rows of the left side for a tile: lanes of k, rows; and of each block the scales of the rows and what their sums start with.
-#[derive(Default)]
-struct Left {
-    lanes: Vec<i32>,
-    scales: Vec<f32>,
-    starts: Vec<i32>,
-}
-
 thread_local! {
     /// A chunk's left side, taken while it is in use.
     static LEFT: RefCell<Vec<Left>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Fills a [`Left`].
-struct Pack<'a> {
-    grain: Grain,
-    x: View<'a>,
-    rows: Range<usize>,
-    left: &'a mut Left,
-}
-
-impl SimdOp for Pack<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn eval<I: Isa>(self, _: I) {
-        match self.grain {
-            Grain::Bits8 => self.run::<4>(Grain::Bits8),
-            Grain::Bits13 => self.run::<2>(Grain::Bits13),
-        }
-    }
-}
-
-impl Pack<'_> {
-    #[inline(always)]
-    fn run<const PER_LANE: usize>(self, grain: Grain) {
-        let Self { x, rows, left, .. } = self;
-        let (count, k) = (rows.len(), x.shape[1]);
-        left.lanes.resize(k.div_ceil(PER_LANE) * count, 0);
-        left.scales.clear();
-        left.starts.clear();
-        let mut q = [0; BLOCK];
-        for first in (0..k).step_by(BLOCK) {
-            let steps = first..k.min(first + BLOCK);
-            for row in 0..count {
-                let x = &x.data[(rows.start + row) * x.strides[0]..][steps.clone()];
-                left.scales.push(quantize(grain, x, &mut q));
-                let mut sum = 0;
-                for q in q {
-                    sum += i32::from(q);
-                }
-                left.starts.push(-sum * i32::from(grain.offset()));
-                let lanes = left.lanes[first / PER_LANE * count + row..].iter_mut().step_by(count);
-                for (lane, q) in lanes.zip(q.as_chunks::<PER_LANE>().0) {
-                    *lane = grain.lane(q);
-                }
-            }
-        }
-    }
 }
 
 /// As [`product`](super::product), in integers.
@@ -413,18 +325,13 @@ fn portable<const ROWS: usize>(left: &Left, w: &Panel<'_>, sums: &mut [[f32; WID
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::noise::{SHAPES, value};
     use crate::ops::Act;
-
-    fn value(i: usize, seed: u32) -> f32 {
-        ((i as u32 ^ seed).wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0
-    }
 
     /// Shapes around the sizes of tiles, panels, blocks, chunks and tasks, with all of the epilogue.
     #[test]
     fn products_in_integers_are_near_and_the_same_on_every_kernel_and_in_whatever_batch() {
-        for (rows, k, n) in
-            [(1, 1, 1), (1, 513, 33), (13, 512, 31), (15, 3, 64), (50, 768, 96), (57, 1030, 70), (200, 530, 65), (400, 96, 97)]
-        {
+        for (rows, k, n) in SHAPES {
             let fill = |count: usize, seed: u32| (0..count).map(|i| value(i, seed)).collect::<Vec<_>>();
             let (mut x, w, bias, residual) = (fill(rows * k, 1), fill(n * k, 2), fill(n, 3), fill(rows * n, 4));
             x[0] *= 50.0; // an outlier

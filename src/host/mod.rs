@@ -3,6 +3,8 @@
 
 mod epilogue;
 mod integers;
+#[cfg(test)]
+mod noise;
 mod ops;
 mod product;
 mod session;

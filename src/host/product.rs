@@ -242,18 +242,13 @@ fn tile<I: Isa, const ROWS: usize>(isa: I, a: &[f32], b: &[f32], mut next: *cons
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::noise::{SHAPES, value};
     use crate::ops::Act;
-
-    fn value(i: usize, seed: u32) -> f32 {
-        ((i as u32 ^ seed).wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0
-    }
 
     /// Shapes around the sizes of tiles, panels, parts of k, chunks and tasks, with all of the epilogue.
     #[test]
     fn products_are_right_and_a_row_is_the_same_in_whatever_batch() {
-        for (rows, k, n) in
-            [(1, 1, 1), (1, 513, 33), (13, 512, 31), (15, 3, 64), (50, 768, 96), (57, 1030, 70), (200, 530, 65), (400, 96, 97)]
-        {
+        for (rows, k, n) in SHAPES {
             let fill = |count: usize, seed: u32| (0..count).map(|i| value(i, seed)).collect::<Vec<_>>();
             let (x, w, bias, residual) = (fill(rows * k, 1), fill(n * k, 2), fill(n, 3), fill(rows * n, 4));
             let panels = Panels::new(View::rows(&w, k).transposed());
