@@ -1,3 +1,4 @@
+pub mod everyday;
 pub mod gallery;
 pub mod query;
 pub mod rows;
@@ -10,8 +11,9 @@ use clap::Args;
 use clip_wgpu::{Clip, Error, Result};
 use serde_json::json;
 
+use self::everyday::Everyday;
 use self::gallery::Entry;
-use self::query::Query;
+use self::query::{Part, Query, mixed};
 use self::rows::{Hit, Rows};
 use crate::Outcome;
 use crate::context::Globals;
@@ -37,7 +39,7 @@ pub struct Search {
     /// The most pictures to list
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
-    /// The least score, a cosine
+    /// The least score, a cosine. Default: any, but words that fit not even the nearest picture find nothing
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     threshold: Option<f32>,
     /// Only pictures in this folder
@@ -64,6 +66,30 @@ struct Engine<'a> {
     model: Model,
     index: PathBuf,
     rows: Rows,
+    everyday: Option<Everyday>,
+}
+
+/// What a query finds.
+pub struct Answer {
+    /// None where not even the nearest fits.
+    pub hits: Vec<Hit>,
+    /// The nearest and how it fits, for words alone.
+    pub nearest: Option<(Hit, f32)>,
+}
+
+/// The `top` pictures nearest to a query. Without a `threshold` words alone are judged: where they fit no picture, nothing is found.
+///
+/// # Errors
+/// As [`mixed`].
+pub fn answer(rows: &Rows, everyday: Option<&Everyday>, parts: &[Part], top: usize, threshold: Option<f32>) -> Result<Answer> {
+    let mut hits = rows.best(&mixed(parts, |part| rows.spread(part))?, top, threshold);
+    let words = matches!(parts, [part] if !part.is_picture && part.weight > 0.0);
+    let fit = |hit: &Hit| everyday.filter(|_| words).map(|e| (*hit, e.fit(&rows.embedding(hit.row), hit.score)));
+    let nearest = hits.first().and_then(fit);
+    if threshold.is_none() && nearest.is_some_and(|(_, fit)| fit < everyday::LEAST) {
+        hits.clear();
+    }
+    Ok(Answer { hits, nearest })
 }
 
 impl Search {
@@ -85,7 +111,8 @@ impl Search {
             folder.as_ref().is_none_or(|folder| Path::new(path).starts_with(folder)) && since.is_none_or(|since| stamp.modified_ns >= since)
         };
         let rows = Rows::read(&store, clip.config.embed, wanted)?;
-        let engine = Engine { g, clip, model, index, rows };
+        let everyday = Everyday::of(&clip, &store)?;
+        let engine = Engine { g, clip, model, index, rows, everyday };
         match query {
             Some(query) => self.answer(&engine, &query, &self.query.join(" "))?,
             None => self.answer_lines(&engine)?,
@@ -120,9 +147,12 @@ impl Search {
     }
 
     fn answer(&self, engine: &Engine<'_>, query: &Query, words: &str) -> Result<()> {
-        let Engine { g, clip, model, index, rows } = engine;
-        let hits = rows.best(&query.embed(g, clip)?, self.top as usize, self.threshold);
+        let Engine { g, clip, model, index, rows, everyday } = engine;
+        let Answer { hits, nearest } = answer(rows, everyday.as_ref(), &query.embed(g, clip)?, self.top as usize, self.threshold)?;
         let path = |hit: &Hit| rows.paths[hit.row].as_str();
+        if let Some((nearest, _)) = nearest.filter(|_| hits.is_empty()) {
+            g.warn(&format!("no picture fits `{words}`; the nearest scores {:.4} (--threshold -1 lists it)", nearest.score));
+        }
         if let Some(page) = &self.gallery {
             let entries: Vec<Entry<'_>> = hits.iter().map(|hit| Entry { score: hit.score, path: path(hit) }).collect();
             let at = page.clone().unwrap_or_else(gallery::somewhere);
@@ -138,7 +168,8 @@ impl Search {
             hits.iter().try_for_each(|hit| say_for_xargs(path(hit)))
         } else if g.json {
             let hits: Vec<_> = hits.iter().map(|hit| json!({"path": path(hit), "score": hit.score})).collect();
-            let document = json!({"index": file_name(index), "model": model.name, "query": query.json(), "hits": hits});
+            let nearest = nearest.map(|(hit, fit)| json!({"path": path(&hit), "score": hit.score, "fit": fit}));
+            let document = json!({"index": file_name(index), "model": model.name, "query": query.json(), "hits": hits, "nearest": nearest});
             if self.repl { say(&document.to_string()) } else { say_json(&document) } // a line for a line
         } else if hits.is_empty() {
             say("nothing found")

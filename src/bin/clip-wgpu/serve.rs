@@ -13,6 +13,7 @@ use crate::Outcome;
 use crate::context::Globals;
 use crate::index::Db;
 use crate::output::{complain, say};
+use crate::search::everyday::Everyday;
 use crate::search::rows::Rows;
 use crate::store::{Model, Store};
 
@@ -46,6 +47,7 @@ pub struct Server {
     model: String,
     token: Option<String>,
     index: Mutex<Option<Index>>,
+    everyday: Option<Everyday>,
     /// Pictures are decoded by so many at once: a large one takes hundreds of megabytes.
     decoders: tokio::sync::Semaphore,
 }
@@ -103,11 +105,13 @@ impl Serve {
         if store.is_none() {
             g.warn(&format!("{}: no index, so there is nothing to search in; /embed and /classify answer", path.display()));
         }
+        let everyday = store.as_ref().map(|store| Everyday::of(&clip, store)).transpose()?.flatten();
         let server = Server {
             engine: Engine::start(clip, g.batch.into()),
             model: model.name.clone(),
             token: self.token.filter(|t| !t.is_empty()),
             index: Mutex::new(store.map(|store| Index { store, expected: model, read: None })),
+            everyday,
             decoders: tokio::sync::Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
         };
         let router = api::router(Arc::new(server), usize::from(self.most) << 20);

@@ -135,15 +135,20 @@ impl Store {
         |e| sql_error(&self.path, &e)
     }
 
+    /// What was noted under a key.
+    pub fn note(&self, key: &str) -> Result<Option<String>> {
+        let select = "SELECT value FROM meta WHERE key = ?";
+        self.connection.query_row(select, [key], |row| row.get(0)).optional().map_err(self.named())
+    }
+
+    pub fn set_note(&self, key: &str, value: &str) -> Result<()> {
+        let insert = "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)";
+        self.connection.execute(insert, [key, value]).map(drop).map_err(self.named())
+    }
+
     /// The model that it is of; none in a new one.
     pub fn model(&self) -> Result<Option<Model>> {
-        let value = |key: &str| {
-            self.connection
-                .query_row("SELECT value FROM meta WHERE key = ?", [key], |row| row.get::<_, String>(0))
-                .optional()
-                .map_err(self.named())
-        };
-        let (Some(name), Some(fingerprint), Some(width)) = (value("model")?, value("fingerprint")?, value("width")?) else {
+        let (Some(name), Some(fingerprint), Some(width)) = (self.note("model")?, self.note("fingerprint")?, self.note("width")?) else {
             return Ok(None);
         };
         let width = width.parse().map_err(|_| Error::Argument(format!("{}: damaged: width `{width}`", self.path.display())))?;

@@ -27,10 +27,13 @@ impl Query {
         terms(words)?.into_iter().map(term).collect::<Result<_>>().map(Query)
     }
 
-    /// The weighed sum of the terms' embeddings, of unit length.
-    pub fn embed(&self, g: &Globals, clip: &Clip) -> Result<Vec<f32>> {
-        let rows = self.0.iter().map(|term| Ok((term.weight, term.side.embed(g, clip, false)?)));
-        mixed(&rows.collect::<Result<Vec<_>>>()?)
+    /// The terms' embeddings.
+    pub fn embed(&self, g: &Globals, clip: &Clip) -> Result<Vec<Part>> {
+        let part = |term: &Term| {
+            let is_picture = matches!(term.side, Side::Image(_));
+            Ok(Part { weight: term.weight, is_picture, embedding: term.side.embed(g, clip, false)? })
+        };
+        self.0.iter().map(part).collect()
     }
 
     pub fn json(&self) -> Value {
@@ -38,14 +41,27 @@ impl Query {
     }
 }
 
-/// The weighed sum of embeddings, of unit length.
+/// A term that was encoded.
+pub struct Part {
+    pub weight: f32,
+    pub is_picture: bool,
+    /// Of unit length.
+    pub embedding: Vec<f32>,
+}
+
+/// What is scored: the weighed sum of the parts, of unit length.
+///
+/// Pictures are much nearer to pictures than to words (Liang et al. 2022, "Mind the gap"), so that a picture would drown the words
+/// beside it: where a query has both, each part's scores are brought to the same `spread` over the index first.
 ///
 /// # Errors
 /// [`Error::Argument`] where they add up to nothing.
-pub fn mixed(rows: &[(f32, Vec<f32>)]) -> Result<Vec<f32>> {
-    let mut sum = vec![0.0; rows.first().map_or(0, |(_, row)| row.len())];
-    for (weight, row) in rows {
-        sum.iter_mut().zip(row).for_each(|(sum, v)| *sum += weight * v);
+pub fn mixed(parts: &[Part], spread: impl Fn(&[f32]) -> f32) -> Result<Vec<f32>> {
+    let both = parts.iter().any(|p| p.is_picture) && parts.iter().any(|p| !p.is_picture);
+    let mut sum = vec![0.0; parts.first().map_or(0, |p| p.embedding.len())];
+    for part in parts {
+        let spread = Some(&part.embedding).filter(|_| both).map(|row| spread(row)).filter(|s| *s > 1e-6).unwrap_or(1.0);
+        sum.iter_mut().zip(&part.embedding).for_each(|(sum, v)| *sum += part.weight / spread * v);
     }
     let length = sum.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt() as f32;
     if !length.is_finite() || length < 1e-6 {
@@ -90,6 +106,17 @@ mod tests {
     fn of(query: &str) -> Vec<(f32, String)> {
         let words: Vec<String> = query.split(' ').map(String::from).collect();
         terms(&words).expect("a query")
+    }
+
+    #[test]
+    fn a_picture_does_not_drown_the_words_beside_it() {
+        let part = |is_picture, embedding: [f32; 2]| Part { weight: 1.0, is_picture, embedding: embedding.into() };
+        let spread = |row: &[f32]| if row[0] > 0.5 { 0.1 } else { 0.02 }; // as CLIP's: the first axis stands for pictures
+        let both = mixed(&[part(true, [1.0, 0.0]), part(false, [0.0, 1.0])], spread).expect("a query");
+        assert!((both[0] * 0.1 - both[1] * 0.02).abs() < 1e-6, "each moves the scores as much: {both:?}");
+        let words = mixed(&[part(false, [1.0, 0.0]), part(false, [0.0, 1.0])], spread).expect("a query");
+        assert_eq!(words[0], words[1]);
+        assert!(mixed(&[part(false, [1.0, 0.0]), Part { weight: -1.0, ..part(false, [1.0, 0.0]) }], spread).is_err());
     }
 
     #[test]

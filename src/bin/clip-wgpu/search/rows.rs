@@ -26,6 +26,8 @@ pub struct Hit {
 
 /// Rows that a thread scores in one go.
 const ROWS: usize = 1024;
+/// Rows that a spread is taken from, at most.
+const SAMPLE: usize = 4096;
 
 impl Rows {
     /// The files that `wanted` says yes to.
@@ -38,6 +40,20 @@ impl Rows {
             }
         })?;
         Ok(Self { paths, width, data })
+    }
+
+    /// One embedding.
+    pub fn embedding(&self, row: usize) -> Vec<f32> {
+        self.data[row * self.width..][..self.width].to_f32_vec()
+    }
+
+    /// The standard deviation of a query's scores, over a sample of the rows; 0 for fewer than two rows.
+    pub fn spread(&self, query: &[f32]) -> f32 {
+        let each = self.paths.len().div_ceil(SAMPLE).max(1);
+        let scores: Vec<f64> = (0..self.paths.len()).step_by(each).map(|row| f64::from(dot(query, &self.embedding(row)))).collect();
+        let mean = scores.iter().sum::<f64>() / scores.len().max(1) as f64;
+        let squares: f64 = scores.iter().map(|s| (s - mean).powi(2)).sum();
+        (squares / scores.len().saturating_sub(1).max(1) as f64).sqrt() as f32
     }
 
     /// The `top` best that score at least `threshold`; the first by path where scores are equal.

@@ -19,7 +19,8 @@ use serde_json::{Value, json};
 use super::Server;
 use super::engine::{Refusal, Work};
 use crate::search::gallery;
-use crate::search::query::mixed;
+use crate::search::rows::Hit;
+use crate::search::{self, query::Part};
 
 /// Texts, pictures or labels of one request, at most.
 const MOST: usize = 1000;
@@ -187,19 +188,20 @@ async fn search(State(server): Shared, Body(asked): Body<Asked>) -> Answer {
     }
     let mut parts = Vec::new();
     for term in asked.terms {
-        let row = match (term.text, term.image) {
-            (Some(text), None) => texts(&server, vec![text]).await?,
-            (None, Some(image)) => images(&server, vec![image]).await?,
+        let (is_picture, embedding) = match (term.text, term.image) {
+            (Some(text), None) => (false, texts(&server, vec![text]).await?),
+            (None, Some(image)) => (true, images(&server, vec![image]).await?),
             _ => return Err(No::bad("expected a `text` or an `image` in each term")),
         };
-        parts.push((term.weight, row));
+        parts.push(Part { weight: term.weight, is_picture, embedding });
     }
-    let query = mixed(&parts).map_err(No::bad)?;
     let found = tokio::task::spawn_blocking(move || {
-        let hits = rows.best(&query, top, asked.threshold);
-        hits.iter().map(|hit| json!({"path": rows.paths[hit.row], "score": hit.score})).collect::<Value>()
+        let answer = search::answer(&rows, server.everyday.as_ref(), &parts, top, asked.threshold)?;
+        let hit = |hit: &Hit| json!({"path": rows.paths[hit.row], "score": hit.score});
+        let nearest = answer.nearest.map(|(hit, fit)| json!({"path": rows.paths[hit.row], "score": hit.score, "fit": fit}));
+        Ok::<_, Error>(json!({"hits": answer.hits.iter().map(hit).collect::<Value>(), "nearest": nearest}))
     });
-    Ok(Json(json!({"hits": found.await.map_err(broken)?})))
+    found.await.map_err(broken)?.map(Json).map_err(No::bad)
 }
 
 #[derive(Deserialize)]
