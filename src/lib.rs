@@ -26,6 +26,7 @@
 //! - [`graph`]: values and ops, a planner that is pure arithmetic, and the session that runs the plan on a GPU;
 //!   [`host`] runs the same graph on the processor.
 //! - [`ops`]: one op per file, with its shader of the same name in `shaders/` and a plain-Rust reference beside it.
+//! - [`nearest`]: exact search in many embeddings, where the model runs.
 //! - [`gpu`]: adapters, devices, pipelines; [`peak`] measures what one can do at most.
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -40,6 +41,7 @@ pub mod host;
 #[cfg(feature = "hub")]
 pub mod hub;
 pub mod input;
+pub mod nearest;
 pub mod ops;
 #[cfg(not(target_arch = "wasm32"))] // it has no such clock
 pub mod peak;

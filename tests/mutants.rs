@@ -12,8 +12,8 @@ use clip_wgpu::ops::{Act, Attention, AttentionParts, Linear, Mean, Normalize, Pa
 use clip_wgpu::weights::Format;
 use clip_wgpu::{Preprocess, Result};
 use common::cases::{
-    BOUND, attention, attention_of_a_probe, attention_parts, frame, layer_norm, layer_norm_parts, linear, mean, normalize, patch_embed,
-    pool, scores, token_embed,
+    BOUND, attention, attention_of_a_probe, attention_parts, frame, layer_norm, layer_norm_parts, linear, mean, nearest, normalize,
+    patch_embed, pool, scores, token_embed,
 };
 use common::{Case, Random, nmse};
 
@@ -77,7 +77,7 @@ fn masked(r: &mut Random, causal: bool) -> Case {
 }
 
 /// Fault, its case, what stands in the shader, what stands there instead.
-const FAULTS: [(&str, Build, &str, &str); 31] = [
+const FAULTS: [(&str, Build, &str, &str); 33] = [
     ("QuickGELU's 1.702 as 1.7", |r| act(r, Act::QuickGelu), "-1.702", "-1.7"),
     ("GELU's 1/sqrt(2) as 0.707", |r| act(r, Act::Gelu), "0.70710678", "0.707"),
     ("tanh GELU's 0.044715 as 0.0447", |r| act(r, Act::GeluTanh), "0.044715", "0.0447"),
@@ -163,6 +163,8 @@ const FAULTS: [(&str, Build, &str, &str); 31] = [
         "clamp(sum >> vec3(BITS), vec3(0), vec3(255))",
         "(sum >> vec3(BITS)) & vec3(255)",
     ),
+    ("a lane's share left out", |r| nearest(r, 10, 1, 100, 64), "i < LANES; i", "i < LANES - 1u; i"),
+    ("a row behind the table", |r| nearest(r, 10, 1, 10, 27), "own < op.rows", "own <= op.rows"),
     ("no bias of the scores", |r| scores(r, 65, 3, 512), "* acc + op.bias", "* acc"),
 ];
 

@@ -3,14 +3,18 @@
 
 mod common;
 
+use std::sync::Arc;
+
+use clip_wgpu::Executor;
 use clip_wgpu::gpu::{Caps, Product};
 use clip_wgpu::graph::Size;
 use clip_wgpu::graph::session::greatest_submission;
+use clip_wgpu::nearest::Nearest;
 use clip_wgpu::ops::{Act, Attention, AttentionParts, Linear, Mean, PatchEmbed};
 use clip_wgpu::weights::Format;
 use common::cases::{
-    BOUND, attention, attention_of_a_probe, attention_parts, layer_norm, layer_norm_parts, linear, mean, normalize, patch_embed, peak,
-    pool, pool_always, scores, token_embed,
+    BOUND, attention, attention_of_a_probe, attention_parts, layer_norm, layer_norm_parts, linear, mean, nearest, normalize, patch_embed,
+    peak, pool, pool_always, scores, token_embed,
 };
 use common::{Case, Random, nmse};
 
@@ -149,6 +153,64 @@ fn token_embed_pool_and_scores() {
     }
     for (images, texts, embed) in [(1, 1, 27), (65, 3, 512), (3, 1000, 64)] {
         check(&format!("scores {images} × {texts} × {embed}"), &scores(&mut r, images, texts, embed));
+    }
+}
+
+/// Ties at every edge, blocks that are not full, and several passes over the candidates. On the GPU alone: the host's search is
+/// [`clip_wgpu::nearest`]'s own.
+#[test]
+fn nearest_rows_are_those_of_a_full_sort() {
+    let Some(gpu) = common::gpu() else { return };
+    let mut r = Random(23);
+    for (top, items, rows, k) in [
+        (1, 1, 1, 8),
+        (10, 1, 10, 3),
+        (10, 3, 1024, 40),
+        (10, 2, 1025, 64),
+        (3, 1, 9000, 27),
+        (128, 2, 9000, 12),
+        (256, 1, 5000, 512),
+        (200, 1, 40_000, 8),
+    ] {
+        let case = nearest(&mut r, top, items, rows, k);
+        assert_eq!(case.run(&gpu), case.reference(), "the best {top} of {rows} rows of {k} for {items} queries");
+    }
+}
+
+/// A table that no single binding holds is searched in parts; a GPU finds what the host finds.
+#[test]
+fn a_table_in_parts_is_searched_as_one() {
+    searched_as_one(24, 4000);
+}
+
+/// 1,000,000 rows of 512: `cargo test --release --test ops a_million -- --ignored`, 4 GiB.
+#[test]
+#[ignore = "takes 4 GiB"]
+fn a_million_rows_in_parts() {
+    searched_as_one(512, 1_000_000);
+}
+
+fn searched_as_one(width: usize, count: usize) {
+    let Some(mut gpu) = common::gpu() else { return };
+    gpu.caps.software = false; // these search on the host
+    gpu.caps.max_binding_bytes = if count > 10_000 { 128 << 20 } else { 1 << 16 };
+    let mut r = Random(24);
+    let mut whole = |count: usize| (0..count).map(|_| r.below(5) as f32 - 2.0).collect::<Vec<f32>>();
+    let rows: Arc<Vec<half::f16>> = Arc::new(whole(count * width).into_iter().map(half::f16::from_f32).collect());
+    let query = whole(width);
+    let best = |executor: Executor, top: usize| {
+        let nearest = pollster::block_on(Nearest::new(&executor, rows.clone(), width)).unwrap();
+        pollster::block_on(nearest.best(&query, top)).unwrap()
+    };
+    for top in [1, 10, 128, 300] {
+        let hits = best(gpu.clone().into(), top);
+        assert_eq!(hits, best(Executor::Host, top));
+        assert!(top < 128 || hits.iter().any(|h| h.row > 2 * count / 3) && hits.iter().any(|h| h.row < count / 3), "all parts have some");
+        // What f64 says, in order; equals in order of row.
+        let product = |row: &[half::f16]| row.iter().zip(&query).map(|(a, b)| a.to_f64() * f64::from(*b)).sum::<f64>();
+        let mut all: Vec<(f64, usize)> = rows.chunks(width).map(product).zip(0..).collect();
+        all.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        assert!(hits.iter().zip(&all).all(|(hit, (score, row))| (f64::from(hit.score), hit.row) == (*score, *row)));
     }
 }
 

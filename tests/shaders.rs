@@ -10,8 +10,8 @@ use clip_wgpu::graph::kernel::{Dims, Kernel, Uniform};
 use clip_wgpu::ops::{Act, Attention, AttentionParts, Linear, Mean, PatchEmbed};
 use clip_wgpu::weights::Format;
 use common::cases::{
-    attention, attention_of_a_probe, attention_parts, frame, layer_norm, layer_norm_parts, linear, mean, normalize, patch_embed, peak,
-    pool, pool_always, scores, token_embed,
+    attention, attention_of_a_probe, attention_parts, frame, layer_norm, layer_norm_parts, linear, mean, nearest, normalize, patch_embed,
+    peak, pool, pool_always, scores, token_embed,
 };
 use common::{Case, Random};
 use naga::back::{hlsl, msl, spv};
@@ -35,6 +35,7 @@ fn ops() -> Vec<Case> {
     all.push(peak(&mut r, 4, 3, 16));
     all.push(frame(&mut r, (31, 40), Preprocess::openai(14)));
     for format in formats {
+        all.push(Case { format, ..nearest(&mut r, 2, 1, 2000, 16) });
         all.push(token_embed(&mut r, 3, 16, format));
         all.push(Case { format, ..scores(&mut r, 2, 3, 16) });
         all.extend([true, false].map(|class| patch_embed(&mut r, PatchEmbed { size: 28, patch: 14, class }, 16, format)));

@@ -60,8 +60,8 @@ def peak_mib(pid="self"):
 
 
 class Ours:
-    def __init__(self, model, db):
-        arguments = ["search", "--repl", "--json", "-q", "-m", str(model), "--device", "cpu", "--db", str(db), "--top", "10"]
+    def __init__(self, model, db, device):
+        arguments = ["search", "--repl", "--json", "-q", "-m", str(model), "--device", device, "--db", str(db), "--top", "10", "--threshold", "-1"]
         self.child = subprocess.Popen([COMMAND, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         start = time.perf_counter()
         self.query("warm")
@@ -79,6 +79,7 @@ def main():
     parser.add_argument("model", type=Path)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--queries", type=int, default=20)
+    parser.add_argument("--devices", default="cpu", help="of ours, one or several: cpu,gpu")
     parser.add_argument("--out", type=Path, help="a Markdown file")
     options = parser.parse_args()
     said = [f"# Search beside others, {datetime.date.today()}", "", f"`python {' '.join(os.sys.argv)}`", ""]
@@ -98,19 +99,28 @@ def main():
     wide = rows.astype(np.float32)
     with tempfile.TemporaryDirectory(dir=ROOT / "target") as folder:
         index(options.model, Path(folder) / "index.sqlite", rows)
-        ours = Ours(options.model, Path(folder) / "index.sqlite")
-        our_ms, found = timed(ours.query, words)
-        our_mib = peak_mib(ours.child.pid)
-        ours.child.stdin.close()
-        bench = json.loads(run("bench", "-q", "--json", "-m", str(options.model), "--device", "cpu", "--tower", "text", "--batches", "1", "--tokens", "6", "--seconds", "1"))
-    encode_ms = bench["lines"][0]["median_ms"]
+        lines, all_found = [], []
+        for device in options.devices.split(","):
+            ours = Ours(options.model, Path(folder) / "index.sqlite", device)
+            ms, found = timed(ours.query, words)
+            mib = peak_mib(ours.child.pid)
+            ours.child.stdin.close()
+            bench = json.loads(run("bench", "-q", "--json", "-m", str(options.model), "--device", device, "--tower", "text", "--batches", "1", "--tokens", "6", "--seconds", "1"))
+            encode_ms, name = bench["lines"][0]["median_ms"], bench["device"]
+            lines.append(f"clip-wgpu search --repl, {name}: {ms:.0f} ms a query, of which {encode_ms:.0f} ms encode its words; {mib:.0f} MiB, the model's among them; read in {ours.ready:.1f} s")
+            all_found.append(found)
+    found = all_found[0]
 
     # Exactly, in f64: scores that differ by less than f32 can tell may change places.
     exact = [wide.astype(np.float64) @ q.astype(np.float64) for q in queries[:5]] if options.rows <= 2_000_000 else []
     same = sum(bool(np.all(np.abs(np.sort(s)[::-1][:10] - s[f]) < 1e-6)) for s, f in zip(exact, found))
     say(f"{options.rows} x {queries.shape[1]} seeded rows, {THREADS} threads; the ten best are those of f64 in {same} of {len(exact)} queries")
     equal = timed(lambda q: best(wide @ q), queries)
-    say(f"clip-wgpu search --repl: {our_ms:.0f} ms a query, of which {encode_ms:.0f} ms encode its words; {our_mib:.0f} MiB, the model's among them; read in {ours.ready:.1f} s")
+    for line, other in zip(lines, all_found):
+        say(line)
+        if other is not found:
+            near = lambda q, a, b: np.all(np.abs(exact[q][a] - exact[q][b]) < 1e-6)
+            say(f"the ten best there are the same, or score the same in f64, in {sum(bool(near(q, a, b)) for q, (a, b) in enumerate(zip(found[:len(exact)], other)))} of {len(exact)} queries")
     agree = sum(list(a) == b for a, b in zip(equal[1], found))
     part = timed(lambda q: np.argpartition(-(wide @ q), 10)[:10], queries)[0]
     say(f"numpy, f32: {part:.0f} ms; the order of a full sort is ours in {agree} of {len(found)}")

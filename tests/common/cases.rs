@@ -5,8 +5,8 @@ use std::sync::Arc;
 use clip_wgpu::Preprocess;
 use clip_wgpu::graph::{Graph, Kind, Rows, Size, Value};
 use clip_wgpu::ops::{
-    Attention, AttentionParts, Frame, LayerNorm, LayerNormParts, Linear, Mean, Normalize, PatchEmbed, Peak, Pool, PooledRow, Scores,
-    TokenEmbed,
+    Attention, AttentionParts, Frame, LayerNorm, LayerNormParts, Linear, Mean, Nearest, Normalize, PatchEmbed, Peak, Pool, PooledRow,
+    Scores, TokenEmbed,
 };
 use clip_wgpu::weights::Format;
 
@@ -190,4 +190,15 @@ pub fn scores(r: &mut Random, images: usize, texts: usize, embed: usize) -> Case
     let output = g.push("y", Scores { scale: 100.0, bias: -10.0 }, &[x, w]).unwrap();
     let data = vec![(x, r.many(images * embed, 0.1)), (w, r.many(texts * embed, 0.1))];
     Case { graph: Arc::new(g), output, data, format: Format::F32, size: Size { batch: images, tokens: 1 } }
+}
+
+/// Small whole numbers, so that products are exact in any order and many are equal; a table of f16.
+pub fn nearest(r: &mut Random, top: usize, items: usize, rows: usize, k: usize) -> Case {
+    let mut g = Graph::default();
+    let x = g.input("x", Rows::Items, k, Kind::F32);
+    let w = g.weight("w", rows, k);
+    let output = g.push("y", Nearest { top }, &[x, w]).unwrap();
+    let mut whole = |count: usize| (0..count).map(|_| r.below(7) as f32 - 3.0).collect::<Vec<f32>>();
+    let data = vec![(x, whole(items * k)), (w, whole(rows * k))];
+    Case { graph: Arc::new(g), output, data, format: Format::F16, size: Size { batch: items, tokens: 1 } }
 }

@@ -8,13 +8,14 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clip_wgpu::nearest::Hit;
 use clip_wgpu::{Clip, Error, Result};
 use serde_json::json;
 
 use self::everyday::Everyday;
 use self::gallery::Entry;
 use self::query::{Part, Query, mixed};
-use self::rows::{Hit, Rows};
+use self::rows::Rows;
 use crate::Outcome;
 use crate::context::Globals;
 use crate::index::{Db, absolute};
@@ -82,7 +83,7 @@ pub struct Answer {
 /// # Errors
 /// As [`mixed`].
 pub fn answer(rows: &Rows, everyday: Option<&Everyday>, parts: &[Part], top: usize, threshold: Option<f32>) -> Result<Answer> {
-    let mut hits = rows.best(&mixed(parts, |part| rows.spread(part))?, top, threshold);
+    let mut hits = rows.best(&mixed(parts, |part| rows.spread(part))?, top, threshold)?;
     let words = matches!(parts, [part] if !part.is_picture && part.weight > 0.0);
     let fit = |hit: &Hit| everyday.filter(|_| words).map(|e| (*hit, e.fit(&rows.embedding(hit.row), hit.score)));
     let nearest = hits.first().and_then(fit);
@@ -110,7 +111,7 @@ impl Search {
         let wanted = |path: &str, stamp: Stamp| {
             folder.as_ref().is_none_or(|folder| Path::new(path).starts_with(folder)) && since.is_none_or(|since| stamp.modified_ns >= since)
         };
-        let rows = Rows::read(&store, clip.config.embed, wanted)?;
+        let rows = Rows::read(&store, &clip, wanted)?;
         let everyday = Everyday::of(&clip, &store)?;
         let engine = Engine { g, clip, model, index, rows, everyday };
         match query {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
-use clip_wgpu::{Error, Result};
+use clip_wgpu::{Clip, Error, Result};
 
 use self::engine::Engine;
 use crate::Outcome;
@@ -61,13 +61,13 @@ struct Index {
 
 impl Index {
     /// The rows as they are now.
-    fn rows(&mut self) -> Result<Arc<Rows>> {
+    fn rows(&mut self, clip: &Clip) -> Result<Arc<Rows>> {
         let version = self.store.version()?;
         if let Some((_, rows)) = self.read.as_ref().filter(|(then, _)| *then == version) {
             return Ok(rows.clone());
         }
         self.store.expect_model(&self.expected)?;
-        let rows = Arc::new(Rows::read(&self.store, self.expected.width, |_, _| true)?);
+        let rows = Arc::new(Rows::read(&self.store, clip, |_, _| true)?);
         self.read = Some((version, rows.clone()));
         Ok(rows)
     }
@@ -79,7 +79,7 @@ impl Server {
         let server = self.clone();
         let read = move || {
             let mut index = server.index.lock().unwrap_or_else(PoisonError::into_inner);
-            index.as_mut().and_then(|index| index.rows().map_err(|e| complain(&e.to_string())).ok())
+            index.as_mut().and_then(|index| index.rows(&server.engine.clip).map_err(|e| complain(&e.to_string())).ok())
         };
         tokio::task::spawn_blocking(read).await.ok().flatten()
     }

@@ -12,6 +12,7 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use clip_wgpu::nearest::Hit;
 use clip_wgpu::{Embeddings, Error, Image, Score};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -19,7 +20,6 @@ use serde_json::{Value, json};
 use super::Server;
 use super::engine::{Refusal, Work};
 use crate::search::gallery;
-use crate::search::rows::Hit;
 use crate::search::{self, query::Part};
 
 /// Texts, pictures or labels of one request, at most.
