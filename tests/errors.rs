@@ -203,7 +203,7 @@ fn wrong_usage_is_two() {
         assert_eq!(run(arguments).code, 2, "{arguments:?}");
     }
     run(&["embed", "text", "-q", "-m", "pico", "star", "-o", "e.txt"])
-        .fails(2, &["e.txt: expected a name that ends in .npy, .safetensors or .jsonl"]);
+        .fails(2, &["e.txt: expected a name that ends in .npy, .safetensors, .parquet or .jsonl"]);
     run(&["embed", "text", "-q", "-m", "pico"]).fails(2, &["expected at least one text"]);
     run(&["embed", "image", "-q", "-m", "pico", text(&scratch("empty-folder"))]).fails(2, &["expected pictures, found none"]);
 }

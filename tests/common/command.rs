@@ -32,6 +32,13 @@ impl Said {
     }
 }
 
+impl Said {
+    /// Refused by the command line's own rules, with this among what is said.
+    pub fn fails_with_usage(&self, part: &str) {
+        assert!(self.code == 2 && self.out.is_empty() && self.err.contains(part), "expected `{part}` in: {}", self.err);
+    }
+}
+
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }

@@ -2,8 +2,9 @@
 //
 //     node tests/web/run.mjs [NAME...]        the tests whose names contain one of these
 
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { browse, NO_WEBGPU, root, SWIFTSHADER, WITH_VIDEO } from './browser.mjs';
 import { serve } from './server.mjs';
@@ -322,6 +323,55 @@ const tests = {
       equal(new Set(first).size === 1 && first[0], 'tiger.jpg', 'the first eleven');
       await page.screenshot({ path: path.join(shots, 'search.png') });
     });
+  },
+
+  /** What `clip-wgpu serve` shows: words from the address and typed, a picture clicked and one dropped, a server that is gone. */
+  async 'the page of a served index'() {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'clip-wgpu-serve-'));
+    const db = path.join(folder, 'index.sqlite');
+    native('index', '-m', 'pico', 'assets/samples', '--db', db);
+    const command = path.join(root, 'target/debug/clip-wgpu');
+    const child = spawn(command, ['serve', '-q', '-m', 'pico', '--device', 'cpu', '--db', db, '--listen', '127.0.0.1:0'], { stdio: ['ignore', 'pipe', 'inherit'] });
+    try {
+      const url = String(await new Promise((resolve) => child.stdout.once('data', resolve))).trim();
+      await browse(NO_WEBGPU, async (page) => {
+        const names = () => page.$$eval('#found span', (spans) => spans.map((s) => s.textContent.split(' ')[1]));
+        const said = (text) => page.waitForFunction((text) => document.getElementById('said').textContent.includes(text), text);
+        await page.goto(`${url}/?q=a%20tiger`);
+        await said('9 nearest to “a tiger”');
+        equal((await names())[0], 'tiger.jpg', 'the first');
+        await page.waitForFunction(() => [...document.images].every((i) => i.complete && i.naturalWidth > 0));
+        await page.screenshot({ path: path.join(shots, 'serve.png') });
+        await page.fill('#words', 'a guitar');
+        await page.press('#words', 'Enter');
+        await said('“a guitar”');
+        equal((await names())[0], 'guitar.jpg', 'the first of what was typed');
+        equal(new URL(page.url()).searchParams.get('q'), 'a guitar', 'the address');
+        await page.click('#found li:nth-child(2) button');
+        const second = (await names())[1];
+        await said(second);
+        equal((await names())[0], second, 'more like this');
+        await page.fill('#words', 'fireworks');
+        await page.press('#words', 'Enter');
+        await said('no picture fits “fireworks”');
+        equal(await names(), [], 'nonsense');
+        await page.evaluate(async () => {
+          const file = new File([await (await fetch('thumbnail?' + new URLSearchParams({ path: '/nowhere.jpg' }))).blob()], 'none.jpg');
+          const data = new DataTransfer();
+          data.items.add(file);
+          document.dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true }));
+        });
+        await said('image 0: ');
+        equal(await page.$eval('#said', (s) => s.className), 'wrong', 'how a refusal looks');
+        child.kill('SIGKILL');
+        await page.fill('#words', 'a star');
+        await page.press('#words', 'Enter');
+        await said('the server does not answer');
+      });
+    } finally {
+      child.kill('SIGKILL');
+      fs.rmSync(folder, { recursive: true, force: true });
+    }
   },
 
   async 'a camera gets its label'() {

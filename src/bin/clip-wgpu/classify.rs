@@ -10,6 +10,7 @@ use crate::context::Globals;
 use crate::inputs;
 use crate::labels::Labels;
 use crate::output::{Document, Failed, failed_json, say};
+use crate::walk;
 
 /// Score pictures against labels
 #[derive(Args)]
@@ -63,7 +64,7 @@ fn name_of(score: Score) -> &'static str {
 impl Classify {
     pub fn run(self, g: &Globals) -> Result<Outcome> {
         let given = self.labels.given(g, Vec::new)?;
-        let mut found = inputs::pictures(g, &self.images)?;
+        let mut found = walk::pictures(g, &self.images)?;
         let clip = g.load()?;
         let Some(classifier) = self.labels.classifier(g, &clip, given)? else { return Ok(Outcome::SomeFailed) };
         let score = self.score.map_or(clip.score(), ScoreName::score);

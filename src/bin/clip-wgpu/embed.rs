@@ -10,6 +10,7 @@ use crate::files::{EmbeddingFile, FileFormat, row_json};
 use crate::inputs;
 use crate::output::{Document, Failed, failed_json, file_name, say};
 use crate::texts::{self, Texts};
+use crate::walk;
 
 /// Turn pictures or texts into embeddings
 #[derive(Subcommand)]
@@ -57,7 +58,7 @@ pub struct EmbedText {
 
 #[derive(Args)]
 struct To {
-    /// The file to write: .npy, .safetensors or .jsonl by its name. Default: JSON lines on standard output
+    /// The file to write: .npy, .safetensors, .parquet or .jsonl by its name. Default: JSON lines on standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// As the projection makes them, not of unit length
@@ -77,7 +78,7 @@ impl Embed {
 impl EmbedImage {
     fn run(self, g: &Globals) -> Result<Outcome> {
         self.to.check()?;
-        let found = inputs::pictures(g, &self.paths)?;
+        let found = walk::pictures(g, &self.paths)?;
         let files = g.opened()?;
         let value = match (self.layer, self.pooled) {
             (Some(layer), _) => Some(files.config.hidden_state(layer)?),

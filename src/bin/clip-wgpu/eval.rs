@@ -11,6 +11,7 @@ use crate::inputs;
 use crate::labels::{Given, Labels};
 use crate::output::{Failed, failed_json, file_name, say, say_json};
 use crate::texts::lines;
+use crate::walk;
 
 /// Measure zero-shot accuracy on pictures whose class is known
 #[derive(Args)]
@@ -63,7 +64,7 @@ impl Data {
         folders.sort();
         let mut data = Self::default();
         for folder in folders.iter().filter(|f| !file_name(Path::new(f.file_name().unwrap_or_default())).starts_with('.')) {
-            let found = match inputs::pictures(g, std::slice::from_ref(folder)) {
+            let found = match walk::pictures(g, std::slice::from_ref(folder)) {
                 Err(Error::Argument(_)) => {
                     g.warn(&format!("{}: left out: no pictures", file_name(folder)));
                     continue;
@@ -92,7 +93,7 @@ impl Data {
             let bare = |field: &str| field.trim().trim_matches('"').to_string();
             let (file, class) = (beside.join(bare(file)), bare(class));
             // A head names columns, not a file.
-            if !rows.is_empty() || file.exists() || inputs::is_named_like_a_picture(&file_name(&file)) {
+            if !rows.is_empty() || file.exists() || walk::is_named_like_a_picture(&file_name(&file)) {
                 rows.push((file, class));
             }
         }

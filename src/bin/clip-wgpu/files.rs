@@ -7,12 +7,21 @@ use std::path::{Path, PathBuf};
 use clip_wgpu::{Error, Result};
 use serde_json::{Value, json};
 
+#[cfg(feature = "parquet")]
+mod columns;
+#[cfg(not(feature = "parquet"))]
+#[path = "files/no_columns.rs"]
+mod columns;
+
+use columns::Columns;
+
 /// A file format for rows of floats.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum FileFormat {
     Npy,
     Safetensors,
     JsonLines,
+    Parquet,
 }
 
 impl FileFormat {
@@ -22,7 +31,11 @@ impl FileFormat {
             Some("npy") => Ok(FileFormat::Npy),
             Some("safetensors") => Ok(FileFormat::Safetensors),
             Some("jsonl") => Ok(FileFormat::JsonLines),
-            _ => Err(Error::Argument(format!("{}: expected a name that ends in .npy, .safetensors or .jsonl", path.display()))),
+            Some("parquet") if cfg!(feature = "parquet") => Ok(FileFormat::Parquet),
+            _ => {
+                let parquet = if cfg!(feature = "parquet") { ", .parquet" } else { "" };
+                Err(Error::Argument(format!("{}: expected a name that ends in .npy, .safetensors{parquet} or .jsonl", path.display())))
+            }
         }
     }
 }
@@ -81,6 +94,7 @@ pub struct EmbeddingFile {
     shape: Vec<usize>,
     rows: usize,
     names: Vec<String>,
+    columns: Option<Columns>,
 }
 
 /// Room for the header of a .npy file, whose number of rows is known at the end.
@@ -94,14 +108,21 @@ impl EmbeddingFile {
         if format == FileFormat::Npy {
             part.write(&[0; NPY_HEADER])?;
         }
-        Ok(Self { part, format, model: model.into(), shape: shape.into(), rows: 0, names: Vec::new() })
+        let columns = match format {
+            FileFormat::Parquet => Some(Columns::begin(&part, model, shape)?),
+            _ => None,
+        };
+        Ok(Self { part, format, model: model.into(), shape: shape.into(), rows: 0, names: Vec::new(), columns })
     }
 
     pub fn row(&mut self, name: &str, row: &[f32]) -> Result<()> {
         self.rows += 1;
+        if let Some(columns) = &mut self.columns {
+            return columns.row(name, row);
+        }
         match self.format {
             FileFormat::JsonLines => self.part.write(format!("{}\n", row_json(name, row, &self.shape)).as_bytes()),
-            FileFormat::Npy | FileFormat::Safetensors => {
+            FileFormat::Npy | FileFormat::Safetensors | FileFormat::Parquet => {
                 if self.format == FileFormat::Safetensors {
                     self.names.push(name.into());
                 }
@@ -112,8 +133,11 @@ impl EmbeddingFile {
 
     /// Puts it in its place.
     pub fn finish(mut self) -> Result<()> {
+        if let Some(columns) = self.columns.take() {
+            columns.finish()?;
+        }
         match self.format {
-            FileFormat::JsonLines => self.part.finish(),
+            FileFormat::JsonLines | FileFormat::Parquet => self.part.finish(),
             FileFormat::Npy => {
                 let header = npy_header(&[&[self.rows], &self.shape[..]].concat(), NPY_HEADER);
                 self.part.file.seek(SeekFrom::Start(0)).map_err(Error::io(&self.part.path))?;

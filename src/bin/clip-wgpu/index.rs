@@ -6,15 +6,20 @@ use std::sync::{Mutex, PoisonError};
 use clap::Args;
 use clip_wgpu::clip::PICO;
 use clip_wgpu::{Clip, Error, Result};
+use half::slice::HalfFloatSliceExt;
 use serde_json::json;
 
 use crate::Outcome;
+use crate::archives;
 use crate::context::Globals;
+use crate::files::{EmbeddingFile, FileFormat};
 use crate::inputs::{self, Batch};
 use crate::interrupt;
 use crate::output::{Failed, failed_json, file_name, say, say_json};
 use crate::patterns::Patterns;
 use crate::store::{Hash, Made, Model, Stamp, Store, hash_of};
+use crate::texts::lines;
+use crate::walk;
 
 /// Make or refresh an index of your pictures, to search in
 ///
@@ -25,11 +30,16 @@ use crate::store::{Hash, Made, Model, Stamp, Store, hash_of};
   clip-wgpu index ~/Pictures
   clip-wgpu index ~/Pictures --exclude screenshots --exclude '*-edited.*'
   clip-wgpu index -m pico assets/samples --db samples.sqlite
+  clip-wgpu index /mnt/bucket/shards --shard 2/8 --db shard-2.sqlite --export shard-2.parquet    # WebDataset's tars, too
+  clip-wgpu index --merge shard-*.sqlite
   clip-wgpu index --failed")]
 pub struct Index {
-    /// Pictures, and folders of them
-    #[arg(value_name = "PATH", required_unless_present = "failed")]
+    /// Pictures, and folders and tar archives of them
+    #[arg(value_name = "PATH", required_unless_present_any = ["failed", "paths_file", "merge", "export"])]
     paths: Vec<PathBuf>,
+    /// A file with one path per line; `-` reads standard input
+    #[arg(long, value_name = "FILE")]
+    paths_file: Option<PathBuf>,
     #[command(flatten)]
     db: Db,
     #[command(flatten)]
@@ -38,8 +48,14 @@ pub struct Index {
     #[arg(long)]
     keep_missing: bool,
     /// List the files that could not be read, and why; they are tried again when they change
-    #[arg(long, conflicts_with_all = ["paths", "keep_missing"])]
+    #[arg(long, conflicts_with_all = ["paths", "paths_file", "keep_missing", "merge", "export"])]
     failed: bool,
+    /// Take in what other indexes of the same model have, such as those of other shards
+    #[arg(long, value_name = "INDEX", num_args = 1..)]
+    merge: Vec<PathBuf>,
+    /// Write paths and embeddings to a file for other engines: .parquet, .npy, .safetensors or .jsonl by its name
+    #[arg(long, value_name = "FILE")]
+    export: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -86,24 +102,76 @@ struct Counts {
     known: usize,
     unchanged: usize,
     removed: usize,
+    merged: usize,
 }
 
 impl Index {
     pub fn run(self, g: &Globals) -> Result<Outcome> {
         let path = self.db.path()?;
+        self.export.as_deref().map(FileFormat::of).transpose()?;
         if self.failed {
             return list_failed(g, &Store::open(&path)?);
         }
-        let roots = self.paths.iter().map(|p| absolute(p)).collect::<Result<Vec<_>>>()?;
+        let (mut counts, mut failed) = (Counts::default(), Vec::new());
+        let mut store = match self.paths.is_empty() && self.paths_file.is_none() && self.merge.is_empty() {
+            true => Store::open(&path)?,
+            false => Store::create(&path)?,
+        };
+        for other in &self.merge {
+            counts.merged += store.merge(other)?;
+        }
+        if !self.paths.is_empty() || self.paths_file.is_some() {
+            self.refresh(g, &mut store, &mut counts, &mut failed)?;
+        }
+        let interrupted = interrupt::asked();
+        let exported = self.export.as_deref().filter(|_| !interrupted).map(|to| export(&store, to)).transpose()?;
+        let Counts { encoded, known, unchanged, removed, merged } = counts;
+        match g.json {
+            true => {
+                say_json(&json!({"index": file_name(&path), "model": store.model()?.map(|m| m.name), "encoded": encoded, "known": known,
+                "unchanged": unchanged, "removed": removed, "merged": merged, "exported": exported, "failed": failed_json(&failed)}))?
+            }
+            false => {
+                let merged = if self.merge.is_empty() { String::new() } else { format!("{merged} merged, ") };
+                say(&format!(
+                    "{}: {merged}{encoded} encoded, {known} known by their content, {unchanged} unchanged, {removed} removed, {} failed",
+                    file_name(&path),
+                    failed.len()
+                ))?;
+                if let (Some(rows), Some(to)) = (exported, &self.export) {
+                    say(&format!("{}: {rows} rows", file_name(to)))?;
+                }
+            }
+        }
+        if interrupted {
+            g.warn("interrupted: what was encoded is in the index; run it again to go on");
+            return Ok(Outcome::Interrupted);
+        }
+        Ok(if failed.is_empty() { Outcome::Done } else { Outcome::SomeFailed })
+    }
+
+    /// The paths of the command line and of the list, absolute.
+    fn roots(&self) -> Result<Vec<PathBuf>> {
+        let mut roots = self.paths.clone();
+        for line in self.paths_file.as_deref().map(lines).transpose()?.into_iter().flatten() {
+            let path = line.text.map_err(|error| Error::Text(format!("{} {error}", line.origin)))?;
+            if !path.is_empty() {
+                roots.push(path.into());
+            }
+        }
+        roots.iter().map(|p| absolute(p)).collect()
+    }
+
+    /// Brings the index up to date with what is under the paths.
+    fn refresh(&self, g: &Globals, store: &mut Store, counts: &mut Counts, failed: &mut Vec<Failed>) -> Result<()> {
+        let roots = self.roots()?;
         let filter = self.patterns.filter()?;
-        let found = inputs::pictures_where(g, &roots, |path, is_folder| filter.takes(path, is_folder))?;
-        let mut store = Store::create(&path)?;
-        let g = &g.for_index(&store)?;
+        let found = walk::pictures_where(g, &roots, |path, what| filter.takes(path, what))?;
+        let g = &g.for_index(store)?;
         let own = store.model()?.map(|model| model.name);
         let other = own.is_some() && own != g.model; // perhaps by another name only
-        let mut counts = Counts::default();
         let stamps = store.stamps()?;
-        let mut failed = found.failed;
+        failed.extend(found.failed);
         let mut seen = HashSet::new();
         let mut changed: Vec<(PathBuf, Stamp)> = Vec::new();
         for path in found.pictures {
@@ -118,40 +186,40 @@ impl Index {
             }
         }
         if !changed.is_empty() || other {
-            encode(g, &mut store, &changed, &mut counts, &mut failed)?;
+            encode(g, store, &changed, counts, failed)?;
         }
-        let interrupted = interrupt::asked();
-        if !self.keep_missing && !interrupted {
+        if !self.keep_missing && !interrupt::asked() {
             // Not there any more, or no longer meant; a folder that cannot be looked into now is neither.
             let unseen: Vec<&Path> = failed.iter().map(|f| Path::new(&f.input)).collect();
             let gone = |path: &Path| {
-                let is_there =
-                    !matches!(path.try_exists(), Ok(false)) || unseen.iter().any(|folder| path != *folder && path.starts_with(folder));
+                let is_there = archives::stamp(path).map_or_else(|| !matches!(path.try_exists(), Ok(false)), |stamp| stamp.is_ok())
+                    || unseen.iter().any(|folder| path != *folder && path.starts_with(folder));
                 let from_root = roots.iter().find_map(|root| path.strip_prefix(root).ok());
-                from_root.is_some_and(|from_root| !is_there || !from_root.as_os_str().is_empty() && !filter.takes_whole(from_root))
+                from_root.is_some_and(|from_root| !is_there || !from_root.as_os_str().is_empty() && !filter.likes_whole(from_root))
             };
             let gone: Vec<&str> = stamps.keys().map(String::as_str).filter(|p| !seen.contains(*p) && gone(Path::new(p))).collect();
             store.remove(&gone)?;
             counts.removed = gone.len();
         }
-        let Counts { encoded, known, unchanged, removed } = counts;
-        match g.json {
-            true => {
-                say_json(&json!({"index": file_name(&path), "model": store.model()?.map(|m| m.name), "encoded": encoded, "known": known,
-                "unchanged": unchanged, "removed": removed, "failed": failed_json(&failed)}))?
-            }
-            false => say(&format!(
-                "{}: {encoded} encoded, {known} known by their content, {unchanged} unchanged, {removed} removed, {} failed",
-                file_name(&path),
-                failed.len()
-            ))?,
-        }
-        if interrupted {
-            g.warn("interrupted: what was encoded is in the index; run it again to go on");
-            return Ok(Outcome::Interrupted);
-        }
-        Ok(if failed.is_empty() { Outcome::Done } else { Outcome::SomeFailed })
+        Ok(())
     }
+}
+
+/// Writes what the index has to a file: how many rows.
+fn export(store: &Store, to: &Path) -> Result<usize> {
+    let model = store.model()?.ok_or_else(|| Error::Argument("nothing to export: the index has no pictures".into()))?;
+    let mut file = EmbeddingFile::create(to, &model.name, &[model.width])?;
+    let mut rows = 0;
+    let mut wrong = Ok(());
+    store.each(model.width, |path, _, embedding| {
+        if wrong.is_ok() {
+            wrong = file.row(path, &embedding.to_f32_vec());
+            rows += 1;
+        }
+    })?;
+    wrong?;
+    file.finish()?;
+    Ok(rows)
 }
 
 /// Encodes what the index does not know, each batch written as soon as it is made.

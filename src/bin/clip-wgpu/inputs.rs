@@ -1,6 +1,5 @@
-//! What the command line names: pictures, folders of them, standard input.
+//! Pictures on their way to the model: read, decoded and preprocessed ahead of it.
 
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -8,124 +7,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError, mpsc};
 
 use clip_wgpu::{Clip, Error, Image, Result};
-use walkdir::WalkDir;
 
+use crate::archives;
 use crate::context::Globals;
 use crate::output::{Failed, complain, file_name};
-
-/// Extensions of pictures that are read.
-const READ: [&str; 12] = ["png", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "bmp", "dib", "tif", "tiff", "ico"];
-/// Extensions of pictures that are not.
-const NOT_READ: [&str; 14] = ["heic", "heif", "avif", "jxl", "jp2", "psd", "cr2", "cr3", "nef", "arw", "dng", "raf", "orf", "svg"];
-
-/// Whether a name ends as a picture's does.
-pub fn is_named_like_a_picture(name: &str) -> bool {
-    let extension = Path::new(name).extension().map(|e| e.to_string_lossy().to_lowercase());
-    extension.is_some_and(|e| READ.contains(&e.as_str()) || NOT_READ.contains(&e.as_str()))
-}
-
-/// What was found under the paths of a command line.
-#[derive(Default)]
-pub struct Found {
-    /// In order of name within a folder.
-    pub pictures: Vec<PathBuf>,
-    /// What is not there, files of folders that are pictures in a format that is not read, and folders that could not be looked
-    /// into.
-    pub failed: Vec<Failed>,
-    /// Files of folders that are no pictures, by extension.
-    pub passed_over: BTreeMap<String, usize>,
-}
-
-/// `paths` with folders replaced by the pictures in them; `-` is standard input. What is passed over is counted on stderr.
-///
-/// # Errors
-/// [`Error::Io`] for the one path that is not there; [`Error::Argument`] where nothing is left.
-pub fn pictures(g: &Globals, paths: &[PathBuf]) -> Result<Found> {
-    pictures_where(g, paths, |_, _| true)
-}
-
-/// As [`pictures`], but of folders only what `takes` says yes to: told a path from the folder on, and whether it is a folder.
-pub fn pictures_where(g: &Globals, paths: &[PathBuf], takes: impl Fn(&Path, bool) -> bool) -> Result<Found> {
-    let mut found = Found::default();
-    for path in paths {
-        match path.metadata() {
-            Ok(is) if is.is_dir() => in_folder(path, &takes, &mut found),
-            Err(source) if path != Path::new("-") => {
-                if paths.len() == 1 {
-                    return Err(Error::Io { path: path.clone(), source });
-                }
-                found.failed.push(Failed { input: file_name(path), error: source.to_string() });
-            }
-            _ => found.pictures.push(path.clone()),
-        }
-    }
-    found.failed.iter().for_each(|f| complain(&format!("{}: {}", f.input, f.error)));
-    if !found.passed_over.is_empty() {
-        let kinds: Vec<String> = found.passed_over.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
-        let files: usize = found.passed_over.values().sum();
-        g.warn(&format!("passed over {files} files that are no pictures ({})", kinds.join(", ")));
-    }
-    match found.pictures.is_empty() && found.failed.is_empty() {
-        true => Err(Error::Argument("expected pictures, found none in the folders given".into())),
-        false => Ok(found),
-    }
-}
-
-/// Hidden files and folders are left out; symbolic links are followed, those that lead back once.
-fn in_folder(folder: &Path, takes: &impl Fn(&Path, bool) -> bool, found: &mut Found) {
-    let taken = |entry: &walkdir::DirEntry| takes(entry.path().strip_prefix(folder).unwrap_or(entry.path()), entry.file_type().is_dir());
-    let hidden = |entry: &walkdir::DirEntry| entry.file_name().to_string_lossy().starts_with('.');
-    let shown = |entry: &walkdir::DirEntry| entry.depth() == 0 || !hidden(entry) && taken(entry);
-    for entry in WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter().filter_entry(shown) {
-        match entry {
-            Ok(entry) if entry.file_type().is_file() => match kind_of(entry.path()) {
-                Kind::Picture => found.pictures.push(entry.into_path()),
-                Kind::NotRead(format) => {
-                    let error = format!("{format} pictures are not read: convert them to JPEG or PNG");
-                    found.failed.push(Failed { input: file_name(entry.path()), error });
-                }
-                Kind::Other(kind) => *found.passed_over.entry(kind).or_default() += 1,
-            },
-            Ok(_) => {}
-            Err(error) if error.loop_ancestor().is_some() => {} // what it leads to is walked already
-            Err(error) => {
-                let input = error.path().map_or_else(|| file_name(folder), file_name);
-                let error = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
-                found.failed.push(Failed { input, error });
-            }
-        }
-    }
-}
-
-enum Kind {
-    Picture,
-    NotRead(String),
-    Other(String),
-}
-
-/// By the extension where it is known, else by content.
-fn kind_of(path: &Path) -> Kind {
-    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
-    if READ.contains(&extension.as_str()) {
-        return Kind::Picture;
-    }
-    let mut start = Vec::new();
-    let read = std::fs::File::open(path).and_then(|f| f.take(64).read_to_end(&mut start));
-    match Image::format(&start) {
-        Some(_) if read.is_ok() => Kind::Picture,
-        _ if start.get(4..8) == Some(b"ftyp") && [&b"hei"[..], b"hev", b"mif", b"avi"].iter().any(|b| start[8..].starts_with(b)) => {
-            Kind::NotRead(if start[8..].starts_with(b"avi") { "AVIF".into() } else { "HEIC".into() })
-        }
-        _ if NOT_READ.contains(&extension.as_str()) => Kind::NotRead(extension.to_uppercase()),
-        _ if extension.is_empty() => Kind::Other("without extension".into()),
-        _ => Kind::Other(format!(".{extension}")),
-    }
-}
 
 /// The bytes of a file, or of standard input for `-`, and what errors call them.
 pub fn bytes_of(path: &Path) -> Result<(Vec<u8>, String)> {
     if path != Path::new("-") {
-        return Ok((std::fs::read(path).map_err(Error::io(path))?, path.display().to_string()));
+        let read = archives::read(path).unwrap_or_else(|| std::fs::read(path));
+        return Ok((read.map_err(Error::io(path))?, path.display().to_string()));
     }
     let mut bytes = Vec::new();
     std::io::stdin().read_to_end(&mut bytes).map_err(Error::io("standard input"))?;

@@ -1,5 +1,6 @@
 //! The `clip-wgpu` command: one file per subcommand.
 
+mod archives;
 mod bench;
 mod classify;
 mod compare;
@@ -32,6 +33,7 @@ mod side;
 mod store;
 mod texts;
 mod tokenize;
+mod walk;
 
 use std::process::ExitCode;
 

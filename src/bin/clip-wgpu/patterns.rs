@@ -1,10 +1,15 @@
-//! `--include` and `--exclude`: which files of a folder are meant.
+//! `--include`, `--exclude` and `--shard`: which files are meant.
 
 use std::path::Path;
+use std::str::FromStr;
 
 use clap::Args;
 use clip_wgpu::{Error, Result};
 use globset::{Candidate, GlobBuilder, GlobSet};
+
+use crate::output::file_name;
+use crate::store::hash_of;
+use crate::walk::What;
 
 #[derive(Args)]
 pub struct Patterns {
@@ -14,6 +19,37 @@ pub struct Patterns {
     /// No files and folders like this, such as thumbnails or '*-edited.*'; may be repeated
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
+    /// Only the I-th of N shares of the files, for one of N machines; which share a file, or a whole tar archive, is in is decided by
+    /// its path from the folder given on, and stays
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+}
+
+/// A share of the files.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Shard {
+    /// From 0 on.
+    which: u64,
+    of: u64,
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let numbers = text.split_once('/').and_then(|(i, n)| Some((i.parse::<u64>().ok()?, n.parse::<u64>().ok()?)));
+        match numbers {
+            Some((i, n)) if (1..=n).contains(&i) => Ok(Self { which: i - 1, of: n }),
+            _ => Err(format!("expected which share of how many, such as 1/4, found `{text}`")),
+        }
+    }
+}
+
+impl Shard {
+    fn has(self, path: &Path) -> bool {
+        let hash = hash_of(file_name(path).replace('\\', "/").as_bytes());
+        u64::from_le_bytes(std::array::from_fn(|i| hash[i])) % self.of == self.which
+    }
 }
 
 /// Patterns that were read.
@@ -21,6 +57,7 @@ pub struct Filter {
     /// `None` takes everything.
     include: Option<GlobSet>,
     exclude: GlobSet,
+    shard: Option<Shard>,
 }
 
 impl Patterns {
@@ -28,7 +65,7 @@ impl Patterns {
     /// [`Error::Argument`] for a pattern that is none.
     pub fn filter(&self) -> Result<Filter> {
         let include = if self.include.is_empty() { None } else { Some(set(&self.include)?) };
-        Ok(Filter { include, exclude: set(&self.exclude)? })
+        Ok(Filter { include, exclude: set(&self.exclude)?, shard: self.shard })
     }
 }
 
@@ -47,17 +84,29 @@ fn set(patterns: &[String]) -> Result<GlobSet> {
 }
 
 impl Filter {
-    /// Whether this file, or what is in this folder, is meant; the path is from the folder given on.
-    pub fn takes(&self, path: &Path, is_folder: bool) -> bool {
+    /// Whether this file, or what is in this folder or archive, is meant.
+    pub fn takes(&self, path: &Path, what: What) -> bool {
+        let in_share = || self.shard.is_none_or(|shard| shard.has(path));
+        match what {
+            What::Given => in_share(),
+            What::Folder => self.likes(path, true),
+            What::Archive => self.likes(path, true) && in_share(),
+            What::File => self.likes(path, false) && in_share(),
+            What::Member => self.likes(path, false),
+        }
+    }
+
+    /// Whether the patterns do; the path is from the folder given on.
+    fn likes(&self, path: &Path, is_folder: bool) -> bool {
         let path = Candidate::new(path);
         let included = self.include.as_ref().is_none_or(|set| is_folder || set.is_match_candidate(&path));
         included && !self.exclude.is_match_candidate(&path)
     }
 
-    /// As [`Filter::takes`], of a file and of the folders that it is in.
-    pub fn takes_whole(&self, path: &Path) -> bool {
+    /// Whether the patterns like a file and the folders that it is in.
+    pub fn likes_whole(&self, path: &Path) -> bool {
         let folders = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
-        self.takes(path, false) && folders.into_iter().all(|folder| self.takes(folder, true))
+        self.likes(path, false) && folders.into_iter().all(|folder| self.likes(folder, true))
     }
 }
 
@@ -67,7 +116,20 @@ mod tests {
 
     fn takes(include: &[&str], exclude: &[&str], path: &str) -> bool {
         let own = |patterns: &[&str]| patterns.iter().map(ToString::to_string).collect();
-        Patterns { include: own(include), exclude: own(exclude) }.filter().expect("patterns").takes_whole(Path::new(path))
+        Patterns { include: own(include), exclude: own(exclude), shard: None }.filter().expect("patterns").likes_whole(Path::new(path))
+    }
+
+    #[test]
+    fn each_file_is_in_one_share_and_shares_are_about_as_large() {
+        let shards: Vec<Shard> = (1..=3).map(|i| format!("{i}/3").parse().expect("a share")).collect();
+        let mut sizes = [0; 3];
+        for i in 0..3000 {
+            let of: Vec<usize> = (0..3).filter(|s| shards[*s].has(Path::new(&format!("a/{i}.jpg")))).collect();
+            assert_eq!(of.len(), 1);
+            sizes[of[0]] += 1;
+        }
+        assert!(sizes.iter().all(|size| (900..1100).contains(size)), "{sizes:?}");
+        ["0/3", "4/3", "1", "1/0", "a/b"].iter().for_each(|wrong| assert!(wrong.parse::<Shard>().is_err(), "{wrong}"));
     }
 
     #[test]
@@ -78,6 +140,6 @@ mod tests {
         assert!(!takes(&[], &["thumbnails"], "a/thumbnails/b.png") && !takes(&[], &["thumbnails/"], "thumbnails/b.png"));
         assert!(takes(&[], &["a/*.png"], "a/b/c.png") && !takes(&[], &["a/*.png"], "a/c.png"));
         assert!(!takes(&["*.png"], &["*-edited.*"], "b-edited.png"));
-        assert!(Patterns { include: vec!["[".into()], exclude: Vec::new() }.filter().is_err());
+        assert!(Patterns { include: vec!["[".into()], exclude: Vec::new(), shard: None }.filter().is_err());
     }
 }

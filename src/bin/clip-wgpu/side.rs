@@ -5,9 +5,11 @@ use std::path::Path;
 use clip_wgpu::{Clip, Error, Result};
 use serde_json::json;
 
+use crate::archives;
 use crate::context::Globals;
-use crate::inputs::{self, is_named_like_a_picture};
+use crate::inputs;
 use crate::texts;
+use crate::walk::is_named_like_a_picture;
 
 /// What is compared or searched for.
 #[derive(Debug)]
@@ -35,6 +37,7 @@ impl Side {
                 Err(Error::Argument(format!("{argument}: is a folder, expected a picture (text:{argument} would take it as a text)")))
             }
             Ok(_) => Ok(Side::Image(argument.into())),
+            Err(_) if archives::has(path) => Ok(Side::Image(argument.into())),
             Err(_) if is_named_like_a_picture(argument) => {
                 Err(Error::Argument(format!("{argument}: no such file (text:{argument} would take it as a text)")))
             }

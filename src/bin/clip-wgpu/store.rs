@@ -9,6 +9,8 @@ use half::f16;
 use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
+use crate::archives;
+
 /// What `PRAGMA application_id` says of our files ("CLIP"), and the version of the tables.
 const APPLICATION: i32 = 0x434c_4950;
 const VERSION: i32 = 1;
@@ -40,10 +42,13 @@ pub struct Stamp {
 
 impl Stamp {
     pub fn of(path: &Path) -> std::io::Result<Self> {
-        let data = path.metadata()?;
-        let modified = data.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        let of_file = || {
+            let data = path.metadata()?;
+            Ok((data.len(), data.modified().unwrap_or(SystemTime::UNIX_EPOCH)))
+        };
+        let (bytes, modified) = archives::stamp(path).unwrap_or_else(of_file)?;
         let since = modified.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Ok(Self { bytes: data.len() as i64, modified_ns: since.as_nanos() as i64 })
+        Ok(Self { bytes: bytes as i64, modified_ns: since.as_nanos() as i64 })
     }
 }
 
@@ -215,6 +220,30 @@ impl Store {
         };
         let all = self.connection.transaction().map_err(named)?;
         put(&all).and_then(|()| all.commit()).map_err(named)
+    }
+
+    /// Takes in what another index has: how many files. What both have of a file is taken from the other.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where it is no index, or one of another model.
+    pub fn merge(&mut self, other: &Path) -> Result<usize> {
+        let model = Self::open(other)?.model()?;
+        let Some(model) = model else { return Ok(0) }; // an empty one
+        self.expect_model(&model)?;
+        let named = |e: rusqlite::Error| sql_error(other, &e);
+        self.connection.execute("ATTACH ? AS other", [other.to_string_lossy()]).map_err(named)?;
+        let merged = (|| {
+            let all = self.connection.transaction()?;
+            all.execute("INSERT OR IGNORE INTO picture (hash, embedding) SELECT hash, embedding FROM other.picture", [])?;
+            let insert = "INSERT OR REPLACE INTO file (path, bytes, modified_ns, picture, error)
+                SELECT path, bytes, modified_ns, own.id, error FROM other.file
+                LEFT JOIN other.picture AS its ON its.id = picture LEFT JOIN main.picture AS own ON own.hash = its.hash";
+            let files = all.execute(insert, [])?;
+            all.commit()?;
+            Ok(files)
+        })();
+        self.connection.execute("DETACH other", []).map_err(named)?;
+        merged.map_err(named)
     }
 
     /// Takes files out, and pictures that no file holds any more.

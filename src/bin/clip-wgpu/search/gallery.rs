@@ -4,10 +4,12 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use clip_wgpu::{Error, Image, Result};
+use clip_wgpu::{Error, Result};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ImageBuffer, Rgb};
 use rayon::prelude::*;
+
+use crate::inputs;
 
 /// The longer side of a thumbnail, in pixels.
 const SIDE: u32 = 320;
@@ -65,7 +67,7 @@ fn figure(entry: &Entry<'_>) -> String {
 
 /// A small JPEG of a picture, turned upright.
 pub fn thumbnail(path: &Path) -> Result<Vec<u8>> {
-    let picture = Image::open(path)?;
+    let picture = inputs::open(path)?;
     let (width, height) = (picture.width() as u32, picture.height() as u32);
     let rgb = ImageBuffer::<Rgb<u8>, &[u8]>::from_raw(width, height, picture.rgb8()).expect("three bytes to a pixel");
     let longer = width.max(height).max(1);
