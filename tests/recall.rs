@@ -102,6 +102,24 @@ fn recall_is_pytorchs_and_what_is_not_there_is_seldom_found() {
     index(&tenth, &paths.iter().map(String::as_str).collect::<Vec<_>>());
     near(found(&tenth, &|i| i.is_multiple_of(10)), "10");
 
+    let labels: Vec<&str> = queries.iter().copied().step_by(10).collect();
+    let said = run_with_input(
+        &["tag", "-m", "pico", "--quiet", "--json", "--top", "99", "--labels-file", "-", text(&folder)],
+        labels.join("\n").as_bytes(),
+    );
+    let (mut given, mut right) = (0, 0);
+    for (image, caption) in said.json()["images"].as_array().unwrap().iter().zip(&captions) {
+        let tags: Vec<&str> = image["labels"].as_array().unwrap().iter().map(|l| l["label"].as_str().unwrap()).collect();
+        given += tags.len() as i64;
+        right += i64::from(tags.contains(caption));
+    }
+    let pytorch = |key: &str| expected["tags"][key].as_i64().unwrap();
+    assert!(
+        (given - pytorch("given")).abs() <= 2 && (right - pytorch("right")).abs() <= 2,
+        "{given} {right}, PyTorch {}",
+        expected["tags"]
+    );
+
     let nothing = run(&["search", "--db", text(&tenth), "fireworks"]);
     assert_eq!((nothing.code, nothing.out.as_str()), (0, "nothing found\n"), "{}", nothing.err);
     assert!(nothing.err.contains("no picture fits `fireworks`") && nothing.err.contains("--threshold -1"), "{}", nothing.err);

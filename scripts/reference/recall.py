@@ -5,7 +5,7 @@
 
 The pictures are views of the names that pico knows, as scripts/pico draws them, in one sheet of 50 x 40 (lossy WebP, so that they
 are small); a test cuts it up, indexes the pieces and searches. Prints the recall, and what the least fit of
-src/bin/clip-wgpu/search/everyday.rs keeps and refuses.
+src/bin/clip-wgpu/everyday.rs keeps and refuses, and which tags `clip-wgpu tag` gives.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from views import Glyphs, views  # noqa: E402
 
 OUT, PICO = ROOT / "tests/search", ROOT / "assets/pico"
 COUNT, ACROSS, SIDE, STRENGTH = 2000, 50, 64, 1.0  # pico was trained at strengths up to 0.8
-LEAST = 2.4
+LEAST, LEAST_TAG = 2.4, 2.8
 
 
 def drawn():
@@ -82,9 +82,16 @@ def main():
         found[every] = {"there": int((fit[there] >= LEAST).sum()), "not_there": int((fit[~there] >= LEAST).sum())}
         print(f"with pictures of {int(there.sum())}: found {found[every]['there']}; of {int((~there).sum())} without: {found[every]['not_there']}")
 
+    labels = torch.arange(0, len(queries), 10)
+    of_things = everyday @ images.T
+    given = ((scores[labels] - of_things.mean(0)) / of_things.std(0)).T >= LEAST_TAG
+    true = shown[:, None] == labels
+    tags = {"given": int(given.sum()), "right": int((given & true).sum())}
+    print(f"{len(labels)} labels: {tags['given']} tags are given, {tags['right']} of them the {int(true.sum())} right ones")
+
     (OUT / "expected.json").write_text(json.dumps({
         "sha256": hashlib.sha256(np.ascontiguousarray(pieces).tobytes()).hexdigest(), "captions": captions, "queries": queries,
-        "recall": hits, "found": found,
+        "recall": hits, "found": found, "tags": tags,
         "best": best.indices[:, :11].tolist(), "scores": [[round(s, 5) for s in row] for row in best.values[:, :11].tolist()],
     }, separators=(",", ":")) + "\n")
 

@@ -10,6 +10,8 @@ mod device;
 mod duplicates;
 mod embed;
 mod eval;
+#[cfg(feature = "index")]
+mod everyday;
 mod files;
 #[cfg(feature = "index")]
 mod index;
@@ -30,7 +32,11 @@ mod search;
 mod serve;
 mod side;
 #[cfg(feature = "index")]
+mod sort;
+#[cfg(feature = "index")]
 mod store;
+#[cfg(feature = "index")]
+mod tag;
 mod texts;
 mod tokenize;
 mod walk;
@@ -71,6 +77,10 @@ enum Command {
     Search(search::Search),
     #[cfg(feature = "index")]
     Duplicates(duplicates::Duplicates),
+    #[cfg(feature = "index")]
+    Tag(tag::Tag),
+    #[cfg(feature = "index")]
+    Sort(sort::Sort),
     #[cfg(feature = "serve")]
     Serve(serve::Serve),
     Compare(compare::Compare),
@@ -118,6 +128,10 @@ fn main() -> ExitCode {
         Command::Search(c) => c.run(g),
         #[cfg(feature = "index")]
         Command::Duplicates(c) => c.run(g),
+        #[cfg(feature = "index")]
+        Command::Tag(c) => c.run(g),
+        #[cfg(feature = "index")]
+        Command::Sort(c) => c.run(g),
         #[cfg(feature = "serve")]
         Command::Serve(c) => c.run(g),
         Command::Compare(c) => c.run(g),

@@ -1,4 +1,3 @@
-pub mod everyday;
 pub mod gallery;
 pub mod query;
 pub mod rows;
@@ -12,12 +11,12 @@ use clip_wgpu::nearest::Hit;
 use clip_wgpu::{Clip, Error, Result};
 use serde_json::json;
 
-use self::everyday::Everyday;
 use self::gallery::Entry;
 use self::query::{Part, Query, mixed};
 use self::rows::Rows;
 use crate::Outcome;
 use crate::context::Globals;
+use crate::everyday::{self, Everyday};
 use crate::index::{Db, absolute};
 use crate::output::{complain, file_name, say, say_for_xargs, say_json};
 use crate::store::{Model, Stamp, Store};
@@ -85,7 +84,7 @@ pub struct Answer {
 pub fn answer(rows: &Rows, everyday: Option<&Everyday>, parts: &[Part], top: usize, threshold: Option<f32>) -> Result<Answer> {
     let mut hits = rows.best(&mixed(parts, |part| rows.spread(part))?, top, threshold)?;
     let words = matches!(parts, [part] if !part.is_picture && part.weight > 0.0);
-    let fit = |hit: &Hit| everyday.filter(|_| words).map(|e| (*hit, e.fit(&rows.embedding(hit.row), hit.score)));
+    let fit = |hit: &Hit| everyday.filter(|_| words).map(|e| (*hit, e.on(&rows.embedding(hit.row)).fit(hit.score)));
     let nearest = hits.first().and_then(fit);
     if threshold.is_none() && nearest.is_some_and(|(_, fit)| fit < everyday::LEAST) {
         hits.clear();

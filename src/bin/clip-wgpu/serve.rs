@@ -11,9 +11,9 @@ use clip_wgpu::{Clip, Error, Result};
 use self::engine::Engine;
 use crate::Outcome;
 use crate::context::Globals;
+use crate::everyday::Everyday;
 use crate::index::Db;
 use crate::output::{complain, say};
-use crate::search::everyday::Everyday;
 use crate::search::rows::Rows;
 use crate::store::{Model, Store};
 

@@ -10,7 +10,7 @@ use clip_wgpu::{Clip, Result};
 use crate::store::{Store, hash_of};
 
 /// Everyday things, a line each.
-const THINGS: &str = include_str!("../../../../assets/search/everyday.txt");
+const THINGS: &str = include_str!("../../../assets/search/everyday.txt");
 
 /// The least fit of a picture that is found. On the model in the box (`scripts/reference/recall.py`) one description in fifty of what
 /// is there fits less, and of what is not there most do.
@@ -35,21 +35,38 @@ impl Everyday {
         if let Some(bytes) = kept.filter(|bytes| bytes.len() == 4 * width * THINGS.lines().count()) {
             return Ok(Some(Self { width, rows: bytemuck::pod_collect_to_vec(&bytes) }));
         }
-        let things: Vec<&str> = THINGS.lines().collect();
-        let rows = pollster::block_on(clip.encode_texts(&things))?.data;
+        let made = Self::new(clip)?;
         // An index that cannot be written is searched all the same.
-        let _ = store.set_note("everyday", &format!("{list} {}", BASE64_STANDARD.encode(bytemuck::cast_slice::<f32, u8>(&rows))));
-        Ok(Some(Self { width, rows }))
+        let _ = store.set_note("everyday", &format!("{list} {}", BASE64_STANDARD.encode(bytemuck::cast_slice::<f32, u8>(&made.rows))));
+        Ok(Some(made))
     }
 
-    /// By how many of their standard deviations a score on `picture` is above the mean of everyday things' scores on it.
-    pub fn fit(&self, picture: &[f32], score: f32) -> f32 {
+    pub fn new(clip: &Clip) -> Result<Self> {
+        let things: Vec<&str> = THINGS.lines().collect();
+        Ok(Self { width: clip.config.embed, rows: pollster::block_on(clip.encode_texts(&things))?.data })
+    }
+
+    /// What everyday things score on a picture.
+    pub fn on(&self, picture: &[f32]) -> Usual {
         let of_things: Vec<f64> =
             self.rows.chunks(self.width).map(|row| row.iter().zip(picture).map(|(a, b)| f64::from(a * b)).sum()).collect();
         let count = of_things.len() as f64;
         let mean = of_things.iter().sum::<f64>() / count;
         let variance = of_things.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / (count - 1.0);
-        ((f64::from(score) - mean) / variance.sqrt().max(1e-6)) as f32
+        Usual { mean, deviation: variance.sqrt().max(1e-6) }
+    }
+}
+
+/// The scores of everyday things on one picture.
+pub struct Usual {
+    mean: f64,
+    deviation: f64,
+}
+
+impl Usual {
+    /// By how many standard deviations a score is above the mean.
+    pub fn fit(&self, score: f32) -> f32 {
+        ((f64::from(score) - self.mean) / self.deviation) as f32
     }
 }
 
@@ -63,7 +80,7 @@ mod tests {
         assert_eq!(things.len(), THINGS.lines().count());
         assert!(things.iter().all(|thing| !thing.trim().is_empty()));
         let everyday = Everyday { width: 2, rows: vec![0.6, 0.8, 0.8, 0.6, 1.0, 0.0] }; // 0.6, 0.8 and 1 on the picture: deviation 0.2
-        assert!((everyday.fit(&[1.0, 0.0], 1.2) - 2.0).abs() < 1e-5);
-        assert!((everyday.fit(&[1.0, 0.0], 0.8)).abs() < 1e-5);
+        let usual = everyday.on(&[1.0, 0.0]);
+        assert!((usual.fit(1.2) - 2.0).abs() < 1e-5 && usual.fit(0.8).abs() < 1e-5);
     }
 }

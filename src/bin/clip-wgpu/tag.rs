@@ -1,0 +1,160 @@
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use clip_wgpu::{Error, Result};
+use serde_json::{Value, json};
+
+use crate::Outcome;
+use crate::context::Globals;
+use crate::everyday::Everyday;
+use crate::files::write_whole;
+use crate::inputs;
+use crate::labels::Labels;
+use crate::output::{Document, Failed, complain, failed_json, say};
+use crate::walk;
+
+/// Say which of your labels fit each picture: none, one or several
+///
+/// A label fits where it scores far above what everyday things score on the same picture. Sidecars (photo.jpg.xmp) carry the labels as
+/// dc:subject, which digiKam, darktable, Immich and others read; those that another program made are left alone.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  clip-wgpu tag ~/Pictures -l dog -l beach -l 'a birthday cake'
+  clip-wgpu tag ~/Pictures --labels-file labels.txt -t 'a photo of a {}.' --sidecar
+  clip-wgpu tag -m pico assets/samples -l tiger -l guitar -l apple --json")]
+pub struct Tag {
+    /// Pictures, and folders and tar archives of them
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    tagging: Tagging,
+    /// The most labels of a picture
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    top: usize,
+    /// Write them beside each picture, as PICTURE.xmp
+    #[arg(long)]
+    sidecar: bool,
+}
+
+/// Which labels, and when one fits.
+#[derive(Args)]
+pub struct Tagging {
+    #[command(flatten)]
+    labels: Labels,
+    /// The least fit: by how many standard deviations a label must score above everyday things
+    #[arg(long, value_name = "X", default_value_t = 2.8, allow_negative_numbers = true)]
+    least: f32,
+}
+
+impl Tagging {
+    /// Calls `f` with each picture and the labels that fit it, best first, each with its fit; `None` where a label was refused.
+    pub fn each(
+        &self,
+        g: &Globals,
+        paths: &[PathBuf],
+        mut f: impl FnMut(&str, &[(&str, f32)]) -> Result<()>,
+    ) -> Result<Option<Vec<Failed>>> {
+        let given = self.labels.given(g, Vec::new)?;
+        let mut found = walk::pictures(g, paths)?;
+        let clip = g.load()?;
+        let Some(classifier) = self.labels.classifier(g, &clip, given)? else { return Ok(None) };
+        let everyday = Everyday::new(&clip)?;
+        let width = clip.config.embed;
+        inputs::batches(g, &clip, &found.pictures, |batch| {
+            found.failed.extend(batch.failed);
+            let embeddings = pollster::block_on(clip.encode_pixels(&batch.pixels))?;
+            for (name, row) in batch.names.iter().zip(embeddings.data.chunks(width)) {
+                if row.iter().any(|v| !v.is_finite()) {
+                    found.failed.push(Failed::not_finite(name));
+                    continue;
+                }
+                let usual = everyday.on(row);
+                let fit = |text: &[f32]| usual.fit(text.iter().zip(row).map(|(a, b)| a * b).sum());
+                let fits = classifier.labels.iter().map(String::as_str).zip(classifier.texts.data.chunks(width).map(fit));
+                let mut fits: Vec<(&str, f32)> = fits.filter(|(_, fit)| *fit >= self.least).collect();
+                fits.sort_by(|a, b| b.1.total_cmp(&a.1));
+                if let Err(Error::Io { path, source }) = f(name, &fits) {
+                    let error = format!("{}: {source}", path.display());
+                    complain(&error);
+                    found.failed.push(Failed { input: name.clone(), error });
+                }
+            }
+            Ok(())
+        })?;
+        Ok(Some(found.failed))
+    }
+}
+
+impl Tag {
+    pub fn run(self, g: &Globals) -> Result<Outcome> {
+        let mut document =
+            g.json.then(|| Document::begin(&json!({"model": g.model()?, "least": self.tagging.least}), "images")).transpose()?;
+        let failed = self.tagging.each(g, &self.paths, |name, fits| {
+            let fits = &fits[..self.top.min(fits.len())];
+            let labels: Vec<&str> = fits.iter().map(|(label, _)| *label).collect();
+            match &mut document {
+                Some(document) => document.row(&json!({"input": name, "labels": fits_json(fits)}))?,
+                None => say(&format!("{name}: {}", if labels.is_empty() { "none of these".into() } else { labels.join(", ") }))?,
+            }
+            if self.sidecar { write_sidecar(Path::new(name), &labels) } else { Ok(()) }
+        })?;
+        let Some(failed) = failed else { return Ok(Outcome::SomeFailed) };
+        if let Some(document) = document {
+            document.end(&json!({"failed": failed_json(&failed)}))?;
+        }
+        Ok(if failed.is_empty() { Outcome::Done } else { Outcome::SomeFailed })
+    }
+}
+
+pub fn fits_json(fits: &[(&str, f32)]) -> Value {
+    fits.iter().map(|(label, fit)| json!({"label": label, "fit": fit})).collect()
+}
+
+/// Where a picture's sidecar is.
+pub fn sidecar_of(picture: &Path) -> PathBuf {
+    let mut name = picture.as_os_str().to_owned();
+    name.push(".xmp");
+    name.into()
+}
+
+/// What says that a sidecar is ours.
+const TOOLKIT: &str = "x:xmptk=\"clip-wgpu";
+
+/// Writes the labels beside a picture, or takes an earlier sidecar of ours away where there are none.
+///
+/// # Errors
+/// [`Error::Io`], also for one that another program made.
+fn write_sidecar(picture: &Path, labels: &[&str]) -> Result<()> {
+    let path = sidecar_of(picture);
+    let ours = match fs::read_to_string(&path) {
+        Ok(text) => text.contains(TOOLKIT),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => labels.is_empty(),
+        Err(error) => return Err(Error::io(path)(error)),
+    };
+    match (path.exists(), ours) {
+        (true, false) => Err(Error::io(path)(io::Error::other("was made by another program, and is left as it is"))),
+        (false, _) if labels.is_empty() => Ok(()),
+        (true, true) if labels.is_empty() => fs::remove_file(&path).map_err(Error::io(path)),
+        _ => write_whole(&path, xmp(labels).as_bytes()),
+    }
+}
+
+/// An XMP packet (ISO 16684-1) with the labels as Dublin Core's subject.
+fn xmp(labels: &[&str]) -> String {
+    let items: String = labels.iter().map(|label| format!("<rdf:li>{}</rdf:li>", htmlize::escape_text(*label))).collect();
+    let version = env!("CARGO_PKG_VERSION");
+    format!(
+        "<?xpacket begin=\"\u{feff}\" id=\"W5M0MpCehiHzreSzNTczkc9d\"?>
+<x:xmpmeta xmlns:x=\"adobe:ns:meta/\" {TOOLKIT} {version}\">
+ <rdf:RDF xmlns:rdf=\"http://www.w3.org/1999/02/22-rdf-syntax-ns#\">
+  <rdf:Description rdf:about=\"\" xmlns:dc=\"http://purl.org/dc/elements/1.1/\">
+   <dc:subject><rdf:Bag>{items}</rdf:Bag></dc:subject>
+  </rdf:Description>
+ </rdf:RDF>
+</x:xmpmeta>
+<?xpacket end=\"w\"?>
+"
+    )
+}
