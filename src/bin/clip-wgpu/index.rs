@@ -2,6 +2,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use clip_wgpu::clip::PICO;
@@ -17,6 +18,7 @@ use crate::inputs::{self, Batch};
 use crate::interrupt;
 use crate::output::{Failed, failed_json, file_name, say, say_json};
 use crate::patterns::Patterns;
+use crate::spent::{Spent, Step};
 use crate::store::{Hash, Made, Model, Stamp, Store, hash_of};
 use crate::texts::lines;
 use crate::walk;
@@ -47,6 +49,9 @@ pub struct Index {
     /// Keep files in the index that are no longer there
     #[arg(long)]
     keep_missing: bool,
+    /// Say where the time went
+    #[arg(long)]
+    profile: bool,
     /// List the files that could not be read, and why; they are tried again when they change
     #[arg(long, conflicts_with_all = ["paths", "paths_file", "keep_missing", "merge", "export"])]
     failed: bool,
@@ -103,6 +108,8 @@ struct Counts {
     unchanged: usize,
     removed: usize,
     merged: usize,
+    spent: Spent,
+    took: Duration,
 }
 
 impl Index {
@@ -125,11 +132,11 @@ impl Index {
         }
         let interrupted = interrupt::asked();
         let exported = self.export.as_deref().filter(|_| !interrupted).map(|to| export(&store, to)).transpose()?;
-        let Counts { encoded, known, unchanged, removed, merged } = counts;
+        let Counts { encoded, known, unchanged, removed, merged, spent, took } = counts;
         match g.json {
             true => {
                 say_json(&json!({"index": file_name(&path), "model": store.model()?.map(|m| m.name), "encoded": encoded, "known": known,
-                "unchanged": unchanged, "removed": removed, "merged": merged, "exported": exported, "failed": failed_json(&failed)}))?
+                "unchanged": unchanged, "removed": removed, "merged": merged, "exported": exported, "took_s": self.profile.then_some(took.as_secs_f64()), "spent_s": self.profile.then(|| spent.json()), "failed": failed_json(&failed)}))?
             }
             false => {
                 let merged = if self.merge.is_empty() { String::new() } else { format!("{merged} merged, ") };
@@ -138,6 +145,9 @@ impl Index {
                     file_name(&path),
                     failed.len()
                 ))?;
+                if self.profile {
+                    spent.table(took, encoded + known).iter().try_for_each(|line| say(line))?;
+                }
                 if let (Some(rows), Some(to)) = (exported, &self.export) {
                     say(&format!("{}: {rows} rows", file_name(to)))?;
                 }
@@ -236,8 +246,10 @@ fn encode(g: &Globals, store: &mut Store, changed: &[(PathBuf, Stamp)], counts: 
         known.contains(&hash)
     };
     interrupt::watch("stopping after this batch; Ctrl-C again ends it at once")?;
-    inputs::batches_unless(g, &clip, &paths, is_known, |batch| {
-        let embeddings = pollster::block_on(clip.encode_pixels(&batch.pixels))?;
+    let begun = Instant::now();
+    let spent = Spent::default();
+    inputs::batches_unless(g, &clip, &paths, &spent, is_known, |batch| {
+        let embeddings = spent.on(Step::Encode, || pollster::block_on(clip.encode_pixels(&batch.pixels)))?;
         let hash = |name: &String| hashes.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied();
         let Batch { names, passed, failed: mut broken, .. } = batch;
         let rows = names.iter().zip(embeddings.data.chunks(clip.config.embed));
@@ -247,12 +259,14 @@ fn encode(g: &Globals, store: &mut Store, changed: &[(PathBuf, Stamp)], counts: 
         let made = made.chain(passed.iter().map(|name| (name, Made::Known)));
         let made = made.chain(broken.iter().map(|f| (&f.input, Made::Error(&f.error))));
         let files: Vec<_> = made.map(|(name, made)| (name.clone(), stamps[name], hash(name), made)).collect();
-        store.put(&files)?;
+        spent.on(Step::Write, || store.put(&files))?;
         counts.encoded += good.len();
         counts.known += passed.len();
         failed.extend(broken);
         Ok(if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-    })
+    })?;
+    (counts.spent, counts.took) = (spent, begun.elapsed());
+    Ok(())
 }
 
 fn list_failed(g: &Globals, store: &Store) -> Result<Outcome> {

@@ -11,6 +11,7 @@ use clip_wgpu::{Clip, Error, Image, Result};
 use crate::archives;
 use crate::context::Globals;
 use crate::output::{Failed, complain, file_name};
+use crate::spent::{Spent, Step};
 
 /// The bytes of a file, or of standard input for `-`, and what errors call them.
 pub fn bytes_of(path: &Path) -> Result<(Vec<u8>, String)> {
@@ -101,7 +102,7 @@ pub struct Batch {
 
 /// Decodes and preprocesses `paths` a batch at a time, the next while `f` works on one.
 pub fn batches(g: &Globals, clip: &Clip, paths: &[PathBuf], mut f: impl FnMut(Batch) -> Result<()>) -> Result<()> {
-    batches_unless(g, clip, paths, |_, _| false, |batch| f(batch).map(ControlFlow::Continue))
+    batches_unless(g, clip, paths, &Spent::default(), |_, _| false, |batch| f(batch).map(ControlFlow::Continue))
 }
 
 /// As [`batches`], but files whose bytes `pass` says yes to are not decoded, and `f` says whether to go on.
@@ -109,6 +110,7 @@ pub fn batches_unless(
     g: &Globals,
     clip: &Clip,
     paths: &[PathBuf],
+    spent: &Spent,
     pass: impl Fn(&Path, &[u8]) -> bool + Sync,
     mut f: impl FnMut(Batch) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
@@ -117,13 +119,16 @@ pub fn batches_unless(
     let recipe = &clip.preprocess;
     let budget = Budget { free: Mutex::new(MOST_PIXELS), freed: Condvar::new() };
     let pixels = |path: &PathBuf| -> Result<Option<Vec<f32>>> {
-        let (bytes, name) = bytes_of(path)?;
-        if pass(path, &bytes) {
+        let (bytes, name) = spent.on(Step::Read, || bytes_of(path))?;
+        if spent.on(Step::Hash, || pass(path, &bytes)) {
             return Ok(None);
         }
         let named = |e: Error| Error::Image(format!("{name}: {e}"));
         let (width, height) = Image::dimensions(&bytes).map_err(named)?;
-        budget.with(u64::from(width) * u64::from(height), || Image::decode(&bytes).map(|image| Some(recipe.pixels(&image))).map_err(named))
+        budget.with(u64::from(width) * u64::from(height), || {
+            let image = spent.on(Step::Decode, || Image::decode(&bytes)).map_err(named)?;
+            Ok(Some(spent.on(Step::Preprocess, || recipe.pixels(&image))))
+        })
     };
     let make = |part: &[PathBuf]| {
         let made: Vec<(String, Result<Option<Vec<f32>>>)> = in_threads(part, |path| (file_name(path), pixels(path)));
@@ -144,7 +149,7 @@ pub fn batches_unless(
         let (sender, receiver) = mpsc::sync_channel(1);
         let make = &make;
         scope.spawn(move || paths.chunks(size).map(make).try_for_each(|batch| sender.send(batch)));
-        for batch in receiver {
+        while let Ok(batch) = spent.on(Step::Wait, || receiver.recv()) {
             let pictures = batch.pictures as u64;
             batch.failed.iter().for_each(|failed| bar.suspend(|| complain(&failed.error)));
             let next = f(batch)?;

@@ -33,6 +33,7 @@ mod serve;
 mod side;
 #[cfg(feature = "index")]
 mod sort;
+mod spent;
 #[cfg(feature = "index")]
 mod store;
 #[cfg(feature = "index")]
