@@ -90,7 +90,7 @@ impl Nearest {
             return Err(Error::Shape { op: "nearest", message });
         }
         if self.parts.is_empty() || top > MOST {
-            return Ok(self.best_on_host(query, top));
+            return Ok(best_on_host(&self.rows, query, top));
         }
         // All parts are handed over before the first is awaited.
         let size = Size { batch: 1, tokens: 1 };
@@ -104,19 +104,21 @@ impl Nearest {
         }
         Ok(leaders(hits, top))
     }
+}
 
-    fn best_on_host(&self, query: &[f32], top: usize) -> Vec<Hit> {
-        let of_part = |(part, rows): (usize, &[f16])| {
-            let mut row_of = vec![0.0; self.width];
-            let scored = rows.chunks_exact(self.width).enumerate().map(|(i, row)| {
-                row.convert_to_f32_slice(&mut row_of);
-                Hit { score: dot(query, &row_of), row: part * TOGETHER + i }
-            });
-            leaders(scored.collect(), top)
-        };
-        let parts: Vec<Vec<Hit>> = self.rows.par_chunks(TOGETHER * self.width).enumerate().map(of_part).collect();
-        leaders(parts.concat(), top)
-    }
+/// Of rows as wide as the query, on all cores.
+fn best_on_host(rows: &[f16], query: &[f32], top: usize) -> Vec<Hit> {
+    let width = query.len();
+    let of_part = |(part, rows): (usize, &[f16])| {
+        let mut row_of = vec![0.0; width];
+        let scored = rows.chunks_exact(width).enumerate().map(|(i, row)| {
+            row.convert_to_f32_slice(&mut row_of);
+            Hit { score: dot(query, &row_of), row: part * TOGETHER + i }
+        });
+        leaders(scored.collect(), top)
+    };
+    let parts: Vec<Vec<Hit>> = rows.par_chunks(TOGETHER * width).enumerate().map(of_part).collect();
+    leaders(parts.concat(), top)
 }
 
 /// What a binding, and a row's number in f32, have room for.

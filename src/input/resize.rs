@@ -74,11 +74,6 @@ pub(crate) fn reach(taps: &[Taps]) -> Range<usize> {
     first..taps.iter().map(|t| t.first + t.weights.len()).max().unwrap_or(0)
 }
 
-/// A sum of weighted 8-bit values as one, rounded and held in range.
-fn level(sum: i32) -> u8 {
-    ((sum + (1 << (BITS - 1))) >> BITS).clamp(0, 255) as u8
-}
-
 /// A part of a picture: columns and rows.
 #[derive(Clone, Debug)]
 pub struct Window {
@@ -123,28 +118,116 @@ impl Passes {
 /// Lines of `w` pixels, the first of which is column `first`, each made of one pixel for each of `taps`.
 fn horizontal(rgb: &[u8], w: usize, first: usize, taps: &[Taps]) -> Vec<u8> {
     let mut out = vec![0; rgb.len() / w * taps.len()];
-    out.par_chunks_mut(3 * taps.len()).zip(rgb.par_chunks(3 * w)).for_each(|(out, line)| {
-        for (pixel, taps) in out.chunks_mut(3).zip(taps) {
-            let mut sums = [0; 3];
-            for (value, weight) in line[3 * (taps.first - first)..].chunks_exact(3).zip(&taps.weights) {
-                (0..3).for_each(|c| sums[c] += i32::from(value[c]) * weight);
-            }
-            (0..3).for_each(|c| pixel[c] = level(sums[c]));
-        }
-    });
+    let blocks = out.par_chunks_mut(LINES * 3 * taps.len()).zip(rgb.par_chunks(LINES * 3 * w));
+    blocks.for_each_init(Vec::new, |columns, (out, lines)| vectorised(Across { lines, w, first, taps, columns, out }));
     out
 }
 
 /// Columns `columns` of lines of `w` pixels, the first of which is row `first`, made into one line for each of `taps`.
 fn vertical(rgb: &[u8], w: usize, columns: Range<usize>, first: usize, taps: &[Taps]) -> Vec<u8> {
     let mut out = vec![0; 3 * columns.len() * taps.len()];
-    out.par_chunks_mut(3 * columns.len()).zip(taps).for_each(|(out, taps)| {
-        let mut sums = vec![0; out.len()];
+    let lines = out.par_chunks_mut(3 * columns.len()).zip(taps);
+    lines.for_each(|(out, taps)| vectorised(Down { rgb, w, columns: &columns, first, taps, out }));
+    out
+}
+
+/// Lines that the horizontal pass takes side by side, so that it, too, weighs many values alike.
+const LINES: usize = 16;
+
+/// The horizontal pass over up to [`LINES`] lines.
+struct Across<'a> {
+    lines: &'a [u8],
+    w: usize,
+    first: usize,
+    taps: &'a [Taps],
+    /// Of each column the lines' pixels: filled here.
+    columns: &'a mut Vec<[u8; 3 * LINES]>,
+    out: &'a mut [u8],
+}
+
+/// One line of the vertical pass.
+struct Down<'a> {
+    rgb: &'a [u8],
+    w: usize,
+    columns: &'a Range<usize>,
+    first: usize,
+    taps: &'a Taps,
+    out: &'a mut [u8],
+}
+
+/// Loops that compilers make vectors of; sums of integers, so that their order does not show.
+trait Loops {
+    fn run(self);
+}
+
+impl Loops for Across<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { lines, w, first, taps, columns, out } = self;
+        let (count, taps_count) = (lines.len() / (3 * w), taps.len());
+        columns.resize(w, [0; 3 * LINES]);
+        // Where there are fewer lines, the last one stands for more, and is not read again.
+        let mut of: [&[[u8; 3]]; LINES] = [&[]; LINES];
+        for (l, line) in of.iter_mut().enumerate() {
+            *line = &lines[3 * w * l.min(count - 1)..].as_chunks().0[..w];
+        }
+        for (x, column) in columns.iter_mut().enumerate() {
+            for l in 0..LINES {
+                let pixel = of[l][x];
+                column[3 * l] = pixel[0];
+                column[3 * l + 1] = pixel[1];
+                column[3 * l + 2] = pixel[2];
+            }
+        }
+        for (x, taps) in taps.iter().enumerate() {
+            let mut sums = [1i32 << (BITS - 1); 3 * LINES];
+            for (column, weight) in columns[taps.first - first..].iter().zip(&taps.weights) {
+                for i in 0..3 * LINES {
+                    sums[i] += i32::from(column[i]) * weight;
+                }
+            }
+            for l in 0..count {
+                let pixel = &mut out[3 * (l * taps_count + x)..][..3];
+                for c in 0..3 {
+                    pixel[c] = (sums[3 * l + c] >> BITS).clamp(0, 255) as u8;
+                }
+            }
+        }
+    }
+}
+
+impl Loops for Down<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { rgb, w, columns, first, taps, out } = self;
+        let mut sums = vec![1i32 << (BITS - 1); out.len()];
         for (line, weight) in rgb[3 * w * (taps.first - first)..].chunks_exact(3 * w).zip(&taps.weights) {
             let line = &line[3 * columns.start..3 * columns.end];
-            sums.iter_mut().zip(line).for_each(|(sum, value)| *sum += i32::from(*value) * weight);
+            for (sum, value) in sums.iter_mut().zip(line) {
+                *sum += i32::from(*value) * weight;
+            }
         }
-        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = level(sum));
-    });
-    out
+        for (out, sum) in out.iter_mut().zip(&sums) {
+            *out = (sum >> BITS).clamp(0, 255) as u8;
+        }
+    }
+}
+
+/// Compiled for the widest vectors that the processor has.
+#[cfg(feature = "host")]
+fn vectorised<L: Loops>(loops: L) {
+    struct Op<L>(L);
+    impl<L: Loops> rten_simd::SimdOp for Op<L> {
+        type Output = ();
+        #[inline(always)]
+        fn eval<I: rten_simd::Isa>(self, _: I) {
+            self.0.run();
+        }
+    }
+    rten_simd::SimdOp::dispatch(Op(loops));
+}
+
+#[cfg(not(feature = "host"))]
+fn vectorised<L: Loops>(loops: L) {
+    loops.run();
 }
