@@ -162,6 +162,7 @@ fn what_is_wrong_is_refused_and_said() {
     assert_eq!(guarded.get("/search?q=x").0, 401);
     assert_eq!(guarded.get("/search?q=x&token=a%2Bb%2Fc").0, 401);
     assert_eq!(guarded.get("/search?q=x&token=a%2Bb%2Fc%3D").0, 200);
+    assert_eq!(guarded.ask("GET /pictures", "", b"").0, 401);
     assert_eq!(guarded.ask("GET /status", "authorization: Bearer a+b/c=\r\n", b"").0, 200);
 }
 
@@ -184,6 +185,50 @@ fn requests_that_come_together_are_one_batch_and_each_gets_its_own() {
     let count = |of: &str| status["encoded"][of].as_u64().unwrap();
     assert_eq!((count("requests"), count("items")), (208, 208));
     assert!(count("batches") < 8 + 150, "200 requests from eight at once were {} batches", count("batches") - 8);
+}
+
+/// Resident memory in KiB.
+#[cfg(target_os = "linux")]
+fn resident(server: &Server) -> i64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    let line = status.lines().find(|l| l.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn memory_does_not_grow_with_requests() {
+    let server = Server::of_samples("serve-leaks", &[]);
+    let round = || {
+        let (image, tiger) = (base64("assets/samples/tiger.jpg"), root().join("assets/samples/tiger.jpg"));
+        for i in 0..40 {
+            assert_eq!(server.post("/search", &json!({"terms": [{"text": format!("a tiger {i}")}, {"image": image}]})).0, 200);
+            assert_eq!(server.get(&format!("/thumbnail?path={}", text(&tiger))).0, 200);
+            assert_eq!(server.get("/pictures?top=5").0, 200);
+            assert_eq!(server.post("/embed", &json!({"images": ["not base64"]})).0, 422);
+        }
+    };
+    round();
+    let before = resident(&server);
+    (0..4).for_each(|_| round());
+    let grown = resident(&server) - before;
+    assert!(grown < 8 << 10, "640 requests took {grown} KiB");
+}
+
+#[test]
+fn a_second_signal_ends_it_whatever_is_under_way() {
+    let mut server = Server::of_samples("serve-second", &[]);
+    let mut stream = TcpStream::connect(&server.address).unwrap();
+    write!(stream, "POST /embed HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{{", server.address)
+        .unwrap(); // and no more
+    assert_eq!(server.get("/status").0, 200);
+    server.stop();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(server.child.try_wait().unwrap().is_none(), "it waits for the request that is not whole");
+    server.stop();
+    let begun = std::time::Instant::now();
+    assert_eq!(server.child.wait().unwrap().code(), Some(130));
+    assert!(begun.elapsed().as_secs() < 5);
 }
 
 #[test]

@@ -337,6 +337,9 @@ const tests = {
       await browse(NO_WEBGPU, async (page) => {
         const names = () => page.$$eval('#found span', (spans) => spans.map((s) => s.textContent.split(' ')[1]));
         const said = (text) => page.waitForFunction((text) => document.getElementById('said').textContent.includes(text), text);
+        await page.goto(url);
+        await said('9 pictures');
+        equal(await page.$$eval('#found span', (spans) => spans[0].textContent), 'blue-square.png', 'the first by path');
         await page.goto(`${url}/?q=a%20tiger`);
         await said('9 nearest to “a tiger”');
         equal((await names())[0], 'tiger.jpg', 'the first');

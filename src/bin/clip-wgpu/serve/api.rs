@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use super::Server;
 use super::engine::{Refusal, Work};
 use crate::search::gallery;
+use crate::search::rows::Rows;
 use crate::search::{self, query::Part};
 
 /// Texts, pictures or labels of one request, at most.
@@ -80,6 +81,7 @@ pub fn router(server: Arc<Server>, most_bytes: usize) -> Router {
         )
         .route("/status", get(status))
         .route("/search", get(search_words).post(search))
+        .route("/pictures", get(pictures))
         .route("/thumbnail", get(thumbnail))
         .route("/embed", post(embed))
         .route("/classify", post(classify))
@@ -180,8 +182,7 @@ async fn search_words(state: Shared, words: Result<Query<Words>, axum::extract::
 }
 
 async fn search(State(server): Shared, Body(asked): Body<Asked>) -> Answer {
-    let rows =
-        server.rows().await.ok_or_else(|| No::new(StatusCode::NOT_FOUND, "no index was served: make one with clip-wgpu index FOLDER"))?;
+    let rows = indexed(&server).await?;
     let top = asked.top.unwrap_or(20);
     if !(1..=MOST).contains(&top) || asked.terms.is_empty() || asked.terms.len() > 16 {
         return Err(No::bad(format!("expected 1 to {MOST} as `top` and 1 to 16 `terms`")));
@@ -202,6 +203,29 @@ async fn search(State(server): Shared, Body(asked): Body<Asked>) -> Answer {
         Ok::<_, Error>(json!({"hits": answer.hits.iter().map(hit).collect::<Value>(), "nearest": nearest}))
     });
     found.await.map_err(broken)?.map(Json).map_err(No::bad)
+}
+
+#[derive(Deserialize)]
+struct Page {
+    #[serde(default)]
+    from: usize,
+    top: Option<usize>,
+    #[serde(rename = "token")]
+    _token: Option<String>,
+}
+
+/// What there is, in order of path.
+async fn pictures(State(server): Shared, page: Result<Query<Page>, axum::extract::rejection::QueryRejection>) -> Answer {
+    let Query(Page { from, top, .. }) = page.map_err(|e| No::bad(e.body_text()))?;
+    let top = top.unwrap_or(60);
+    at_most(top, "pictures as `top`")?;
+    let rows = indexed(&server).await?;
+    let paths: Vec<&String> = rows.paths.iter().skip(from).take(top).collect();
+    Ok(Json(json!({"total": rows.paths.len(), "pictures": paths})))
+}
+
+async fn indexed(server: &Arc<Server>) -> Result<Arc<Rows>, No> {
+    server.rows().await.ok_or_else(|| No::new(StatusCode::NOT_FOUND, "no index was served: make one with clip-wgpu index FOLDER"))
 }
 
 #[derive(Deserialize)]
