@@ -109,7 +109,8 @@ def main():
         cosine = (rows * (made[first] / np.linalg.norm(made[first], axis=1, keepdims=True))).sum(1).min()
         lines.append(f"| {name} | {options.pictures / took:.1f} | {took / best:.2f} | {cosine:.5f} |")
     steps = ", ".join(f"{step} {seconds:.2f}" for step, seconds in spent[first][0].items())
-    lines += ["", f"Seconds of the last `clip-wgpu index`, of {times[first][-1]:.2f}, by `--profile` (the first four on all cores, beside the others): {steps}."]
+    lines += ["", "JPEG is decoded by zune-jpeg here and by libjpeg-turbo there, which differ by a level or two: whence the cosines of f32."]
+    lines += ["", f"Seconds of the last `clip-wgpu index`, of {times[first][-1]:.2f}, by `--profile` (the first four summed over threads, waiting for a core included): {steps}."]
     print("\n".join(lines))
     if options.out:
         options.out.write_text("\n".join(lines) + "\n")

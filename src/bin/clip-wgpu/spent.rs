@@ -52,7 +52,7 @@ impl Spent {
         let seconds = |step: Step| self.0[step as usize].load(Ordering::Relaxed) as f64 / 1e9;
         let wall = wall.as_secs_f64();
         let line = |(i, (step, name)): (usize, &(Step, &str))| {
-            let of = if i < AHEAD { "of all threads together" } else { "of the run" };
+            let of = if i < AHEAD { "summed over threads" } else { "of the run" };
             format!("  {name:<22} {:>8.2} s  {:>5.1} % {of}", seconds(*step), 100.0 * seconds(*step) / wall.max(1e-9))
         };
         let head = format!("{pictures} pictures in {wall:.2} s, {:.1} a second", pictures as f64 / wall.max(1e-9));
