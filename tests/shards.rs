@@ -100,10 +100,16 @@ fn pictures_in_archives_are_pictures() {
     tar(&folder.join("0.tar"), &first[..1]);
     let again = index(&db, &[text(&folder)]).json();
     assert_eq!((number(&again, "encoded"), number(&again, "known"), number(&again, "removed")), (0, 1, 3), "{again}");
-    fs::write(folder.join("1.tar"), b"cut").unwrap();
-    let cut = index(&db, &[text(&folder)]);
-    assert!(cut.code == 1 && cut.out.contains("1.tar") && cut.out.contains("expected a tar archive"), "{}", cut.out);
-    assert_eq!(content(&db).len(), 3, "what cannot be looked into now stays");
+    let whole = fs::read(folder.join("1.tar")).unwrap();
+    for length in [3, 700, whole.len() / 2] {
+        fs::write(folder.join("1.tar"), &whole[..length]).unwrap();
+        let cut = index(&db, &[text(&folder)]);
+        assert!(cut.code == 1 && cut.out.contains("1.tar") && cut.out.contains("expected a tar archive"), "{length}: {}", cut.out);
+        assert_eq!(content(&db).len(), 3, "what cannot be looked into now stays");
+        // A machine with another share does not judge it.
+        ["1/2", "2/2"].iter().for_each(|share| drop(index(&db, &[text(&folder), "--shard", share])));
+        assert_eq!(content(&db).len(), 3);
+    }
     fs::remove_file(folder.join("1.tar")).unwrap();
     assert_eq!(number(&index(&db, &[text(&folder)]).json(), "removed"), 1);
 }
@@ -143,12 +149,25 @@ fn shares_of_several_machines_make_the_whole() {
     let lines = scratch.join("all.jsonl");
     let said = index(&merged, &["--export", text(&lines)]).json();
     assert_eq!(number(&said, "exported") as usize, paths.len());
+    assert_eq!(fs::read_to_string(&lines).unwrap().lines().count(), paths.len());
     for (line, (path, embedding)) in fs::read_to_string(&lines).unwrap().lines().zip(content(&merged)) {
         let row: Value = serde_json::from_str(line).unwrap();
         let halves = embedding.chunks(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f64());
         assert_eq!(row["input"], path.as_str());
+        assert_eq!(row["embedding"].as_array().unwrap().len(), 128);
         assert!(row["embedding"].as_array().unwrap().iter().zip(halves).all(|(a, b)| a.as_f64() == Some(b)));
     }
     run(&["index", "--db", text(&merged), "--export", "all.csv"]).fails(2, &["expected a name that ends in .npy"]);
+    // A share may be empty, and what is gone goes, though nothing is left.
+    let one = scratch.join("one/fish.jpg");
+    fs::create_dir_all(one.parent().unwrap()).unwrap();
+    fs::copy(sample("fish.jpg"), &one).unwrap();
+    let db = scratch.join("one.sqlite");
+    let encoded: u64 =
+        (1..=5).map(|i| number(&index(&db, &[text(&scratch.join("one")), "--shard", &format!("{i}/5")]).json(), "encoded")).sum();
+    assert_eq!(encoded, 1);
+    fs::remove_file(&one).unwrap();
+    assert_eq!(number(&index(&db, &[text(&scratch.join("one"))]).json(), "removed"), 1);
+    index(&scratch.join("new.sqlite"), &[text(&scratch.join("one"))]).fails(2, &["found none in what was given"]);
     run(&["index", "--db", text(&scratch.join("none.sqlite")), "--export", text(&lines)]).fails(2, &["no index yet"]);
 }

@@ -112,6 +112,37 @@ fn pictures_are_sorted_only_when_asked_and_nothing_is_written_over() {
     let again = sort(&into, &into, &["--apply"]);
     assert_eq!((again.code, again.out.lines().count(), files(&into)), (0, 1, there), "{}", again.out);
     // A label is a folder's name on every system.
-    sort(&folder, &into, &["--apply", "--least", "-99", "--copy"]);
-    assert!(files(&into).iter().any(|f| f.ends_with("fish.jpg") && !f.contains(':')), "{:?}", files(&into));
+    let fish = text(&folder.join("fish.jpg")).to_string();
+    let to = |more: &[&str]| {
+        run(&[&["sort", "-m", "pico", "--quiet", "--into", text(&into), "--least", "-99", "--apply", &fish], more].concat())
+    };
+    to(&["-l", "a/b: fish", "--copy"]);
+    assert!(files(&into).contains(&"a-b- fish/fish.jpg".to_string()), "{:?}", files(&into));
+    // Another's sidecar, or a link that leads nowhere, has the name: the picture takes another.
+    fs::create_dir_all(into.join("x")).unwrap();
+    fs::write(into.join("x/fish.jpg.xmp"), "theirs").unwrap();
+    to(&["-l", "x", "--copy"]);
+    assert!(into.join("x/fish-2.jpg").is_file() && !into.join("x/fish-2.jpg.xmp").exists());
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("nowhere.jpg", into.join("x/fish-3.jpg")).unwrap();
+        fs::remove_file(into.join("x/fish-2.jpg")).unwrap();
+        std::os::unix::fs::symlink("nowhere.jpg", into.join("x/fish-2.jpg")).unwrap();
+        to(&["-l", "x", "--copy"]);
+        assert!(into.join("x/fish-4.jpg").is_file() && !into.join("x/nowhere.jpg").exists());
+        let link = folder.join("link.jpg");
+        std::os::unix::fs::symlink("fish.jpg", &link).unwrap();
+        let said = run(&["sort", "-m", "pico", "--quiet", text(&link), "--into", text(&into), "-l", "x", "--least", "-99", "--apply"]);
+        assert!(said.code == 1 && said.err.contains("link.jpg: is a link") && link.is_symlink(), "{}", said.err);
+    }
+    // A move keeps the time, and dots in a path lead to the same place.
+    let before = fs::metadata(&fish).unwrap().modified().unwrap();
+    to(&["-l", "moved"]);
+    assert_eq!(fs::metadata(into.join("moved/fish.jpg")).unwrap().modified().unwrap(), before);
+    let dotted = into.join("moved/../moved/fish.jpg");
+    let said = run(&["sort", "-m", "pico", "--quiet", text(&dotted), "--into", text(&into), "-l", "moved", "--least", "-99", "--apply"]);
+    assert_eq!((said.code, files(&into.join("moved"))), (0, vec!["fish.jpg".to_string()]), "{}", said.err);
+    run(&["sort", "-m", "pico", "-", "--into", text(&into), "-l", "x"]).fails(2, &["expected files, found `-`"]);
+    let said = run(&["sort", "-m", "pico", "--json", "nowhere.jpg", "--into", text(&into), "-l", "x"]);
+    said.fails(1, &["nowhere.jpg"]);
 }

@@ -118,6 +118,12 @@ impl Passes {
 /// Lines of `w` pixels, the first of which is column `first`, each made of one pixel for each of `taps`.
 fn horizontal(rgb: &[u8], w: usize, first: usize, taps: &[Taps]) -> Vec<u8> {
     let mut out = vec![0; rgb.len() / w * taps.len()];
+    let columns = reach(taps);
+    if columns.len() > MOST_COLUMNS {
+        let lines = out.par_chunks_mut(3 * taps.len()).zip(rgb.par_chunks(3 * w));
+        lines.for_each(|(out, line)| one_line(line, first, taps, out));
+        return out;
+    }
     let blocks = out.par_chunks_mut(LINES * 3 * taps.len()).zip(rgb.par_chunks(LINES * 3 * w));
     blocks.for_each_init(Vec::new, |columns, (out, lines)| vectorised(Across { lines, w, first, taps, columns, out }));
     out
@@ -133,6 +139,20 @@ fn vertical(rgb: &[u8], w: usize, columns: Range<usize>, first: usize, taps: &[T
 
 /// Lines that the horizontal pass takes side by side, so that it, too, weighs many values alike.
 const LINES: usize = 16;
+
+/// Columns of a wider picture are not kept for [`LINES`] lines: a line is taken by itself.
+const MOST_COLUMNS: usize = 1 << 16;
+
+/// The horizontal pass over a line.
+fn one_line(line: &[u8], first: usize, taps: &[Taps], out: &mut [u8]) {
+    for (pixel, taps) in out.chunks_mut(3).zip(taps) {
+        let mut sums = [1i32 << (BITS - 1); 3];
+        for (value, weight) in line[3 * (taps.first - first)..].chunks_exact(3).zip(&taps.weights) {
+            (0..3).for_each(|c| sums[c] += i32::from(value[c]) * weight);
+        }
+        (0..3).for_each(|c| pixel[c] = (sums[c] >> BITS).clamp(0, 255) as u8);
+    }
+}
 
 /// The horizontal pass over up to [`LINES`] lines.
 struct Across<'a> {
@@ -165,11 +185,13 @@ impl Loops for Across<'_> {
     fn run(self) {
         let Self { lines, w, first, taps, columns, out } = self;
         let (count, taps_count) = (lines.len() / (3 * w), taps.len());
-        columns.resize(w, [0; 3 * LINES]);
+        let needed = reach(taps);
+        let skipped = needed.start - first;
+        columns.resize(needed.len(), [0; 3 * LINES]);
         // Where there are fewer lines, the last one stands for more, and is not read again.
         let mut of: [&[[u8; 3]]; LINES] = [&[]; LINES];
         for (l, line) in of.iter_mut().enumerate() {
-            *line = &lines[3 * w * l.min(count - 1)..].as_chunks().0[..w];
+            *line = &lines[3 * (w * l.min(count - 1) + skipped)..].as_chunks().0[..needed.len()];
         }
         for (x, column) in columns.iter_mut().enumerate() {
             for l in 0..LINES {
@@ -181,7 +203,7 @@ impl Loops for Across<'_> {
         }
         for (x, taps) in taps.iter().enumerate() {
             let mut sums = [1i32 << (BITS - 1); 3 * LINES];
-            for (column, weight) in columns[taps.first - first..].iter().zip(&taps.weights) {
+            for (column, weight) in columns[taps.first - needed.start..].iter().zip(&taps.weights) {
                 for i in 0..3 * LINES {
                     sums[i] += i32::from(column[i]) * weight;
                 }
@@ -230,4 +252,30 @@ fn vectorised<L: Loops>(loops: L) {
 #[cfg(not(feature = "host"))]
 fn vectorised<L: Loops>(loops: L) {
     loops.run();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines side by side are what a line by itself is; a part of the columns, fewer lines than are taken together, and more.
+    #[test]
+    fn lines_side_by_side_are_lines_by_themselves() {
+        for (w, to, window, lines, filter) in [
+            (97, 31, 5..20, 1, Filter::Bicubic),
+            (97, 31, 0..31, 15, Filter::Bilinear),
+            (40, 90, 3..88, 37, Filter::Bicubic),
+            (64, 64, 8..50, 16, Filter::Bicubic),
+        ] {
+            let rgb: Vec<u8> = (0..3 * w * lines).map(|i| ((i * i + 7 * i) >> 3) as u8).collect();
+            let taps = filter.taps(w, to, window);
+            for first in [0, taps[0].first] {
+                let cut: Vec<u8> = rgb.chunks(3 * w).flat_map(|line| &line[3 * first..]).copied().collect();
+                let mut alone = vec![0; 3 * taps.len() * lines];
+                let each = alone.chunks_mut(3 * taps.len()).zip(cut.chunks(3 * (w - first)));
+                each.for_each(|(out, line)| one_line(line, first, &taps, out));
+                assert_eq!(horizontal(&cut, w - first, first, &taps), alone, "{w} to {to}, {lines} lines from {first}");
+            }
+        }
+    }
 }

@@ -14,19 +14,25 @@ struct Span {
     bytes: u64,
 }
 
-/// The files of an archive, by name. Of several of a name the last is meant, as for `tar -x`.
-type Directory = BTreeMap<String, Span>;
+/// What is in an archive.
+#[derive(Default)]
+struct Directory {
+    /// By name. Of several of a name the last is meant, as for `tar -x`.
+    files: BTreeMap<String, Span>,
+    /// Names that are no UTF-8, or lead out of the archive.
+    odd: Vec<String>,
+}
 
 /// An archive as it was read.
 struct Opened {
     path: PathBuf,
     modified: Option<SystemTime>,
-    files: Arc<Directory>,
+    directory: Arc<Directory>,
 }
 
 /// The latest ones: pictures are taken from one archive after the other.
 static OPENED: Mutex<VecDeque<Opened>> = Mutex::new(VecDeque::new());
-const KEPT: usize = 4;
+const KEPT: usize = 64;
 
 /// Whether a path is named as an archive is.
 pub fn is_archive(path: &Path) -> bool {
@@ -44,33 +50,48 @@ fn directory(archive: &Path) -> io::Result<Arc<Directory>> {
     let modified = archive.metadata()?.modified().ok();
     let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = opened.iter().find(|known| known.path == archive && known.modified == modified) {
-        return Ok(known.files.clone());
+        return Ok(known.directory.clone());
     }
-    let mut files = Directory::new();
-    for entry in tar::Archive::new(File::open(archive)?).entries_with_seek()? {
+    let (file, mut found) = (File::open(archive)?, Directory::default());
+    let length = file.metadata()?.len();
+    for entry in tar::Archive::new(file).entries_with_seek()? {
         let entry = entry?;
-        if entry.header().entry_type().is_file()
-            && let Ok(name) = String::from_utf8(entry.path_bytes().into_owned())
-        {
-            let name = name.split('/').filter(|part| !matches!(*part, "" | ".")).collect::<Vec<_>>().join("/");
-            files.insert(name, Span { at: entry.raw_file_position(), bytes: entry.size() });
+        let span = Span { at: entry.raw_file_position(), bytes: entry.size() };
+        if span.at.checked_add(span.bytes).is_none_or(|end| end > length) {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ends within a file"));
+        }
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
+        match name_of(&entry.path_bytes()) {
+            Some(name) => drop(found.files.insert(name, span)),
+            None => found.odd.push(String::from_utf8_lossy(&entry.path_bytes()).into_owned()),
         }
     }
-    let files = Arc::new(files);
+    let directory = Arc::new(found);
     opened.retain(|known| known.path != archive);
-    opened.push_front(Opened { path: archive.into(), modified, files: files.clone() });
+    opened.push_front(Opened { path: archive.into(), modified, directory: directory.clone() });
     opened.truncate(KEPT);
-    Ok(files)
+    Ok(directory)
 }
 
-/// The names of the files in an archive, in order.
-pub fn members(archive: &Path) -> io::Result<Vec<String>> {
-    Ok(directory(archive)?.keys().cloned().collect())
+/// The name of a file in an archive; `None` for one that no path under the archive's own could mean.
+fn name_of(bytes: &[u8]) -> Option<String> {
+    let name = std::str::from_utf8(bytes).ok()?;
+    let parts: Vec<&str> = name.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    let leads_out = |part: &&str| *part == ".." || cfg!(windows) && part.contains(['\\', ':']);
+    (!parts.iter().any(leads_out)).then(|| parts.join("/"))
+}
+
+/// The names of the files in an archive, in order, and names that no path could mean.
+pub fn members(archive: &Path) -> io::Result<(Vec<String>, Vec<String>)> {
+    let directory = directory(archive)?;
+    Ok((directory.files.keys().cloned().collect(), directory.odd.clone()))
 }
 
 fn span(path: &Path) -> Option<io::Result<(&Path, Span)>> {
     let (archive, name) = parted(path)?;
-    let span = directory(archive).and_then(|files| files.get(&name).copied().ok_or_else(|| io::ErrorKind::NotFound.into()));
+    let span = directory(archive).and_then(|found| found.files.get(&name).copied().ok_or_else(|| io::ErrorKind::NotFound.into()));
     Some(span.map(|span| (archive, span)))
 }
 

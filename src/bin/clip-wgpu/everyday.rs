@@ -12,8 +12,8 @@ use crate::store::{Store, hash_of};
 /// Everyday things, a line each.
 const THINGS: &str = include_str!("../../../assets/search/everyday.txt");
 
-/// The least fit of a picture that is found. On the model in the box (`scripts/reference/recall.py`) one description in fifty of what
-/// is there fits less, and of what is not there most do.
+/// The least fit of a picture that is found. On the model in the box (`scripts/reference/recall.py`) 626 of 632 descriptions of what is
+/// there fit; among pictures of a tenth of these things 60 of 64 that are there, and 143 of 568 that are not.
 pub const LEAST: f32 = 2.4;
 
 /// Embeddings of everyday things.

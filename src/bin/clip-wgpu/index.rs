@@ -58,7 +58,8 @@ pub struct Index {
     /// Take in what other indexes of the same model have, such as those of other shards
     #[arg(long, value_name = "INDEX", num_args = 1..)]
     merge: Vec<PathBuf>,
-    /// Write paths and embeddings to a file for other engines: .parquet, .npy, .safetensors or .jsonl by its name
+    /// Write paths and embeddings to a file for other engines: .parquet, .safetensors or .jsonl by its name; .npy has the embeddings
+    /// alone, in order of path
     #[arg(long, value_name = "FILE")]
     export: Option<PathBuf>,
 }
@@ -178,9 +179,12 @@ impl Index {
         let filter = self.patterns.filter()?;
         let found = walk::pictures_where(g, &roots, |path, what| filter.takes(path, what))?;
         let g = &g.for_index(store)?;
+        let stamps = store.stamps()?;
+        if stamps.is_empty() && found.pictures.is_empty() && found.failed.is_empty() && !filter.is_share() {
+            return Err(walk::none());
+        }
         let own = store.model()?.map(|model| model.name);
         let other = own.is_some() && own != g.model; // perhaps by another name only
-        let stamps = store.stamps()?;
         failed.extend(found.failed);
         let mut seen = HashSet::new();
         let mut changed: Vec<(PathBuf, Stamp)> = Vec::new();
@@ -201,13 +205,21 @@ impl Index {
         if !self.keep_missing && !interrupt::asked() {
             // Not there any more, or no longer meant; a folder that cannot be looked into now is neither.
             let unseen: Vec<&Path> = failed.iter().map(|f| Path::new(&f.input)).collect();
-            let gone = |path: &Path| {
-                let is_there = archives::stamp(path).map_or_else(|| !matches!(path.try_exists(), Ok(false)), |stamp| stamp.is_ok())
-                    || unseen.iter().any(|folder| path != *folder && path.starts_with(folder));
-                let from_root = roots.iter().find_map(|root| path.strip_prefix(root).ok());
-                from_root.is_some_and(|from_root| !is_there || !from_root.as_os_str().is_empty() && !filter.likes_whole(from_root))
+            let gone_from = |path: &Path| {
+                let Some((root, from_root)) = roots.iter().find_map(|root| Some((root, path.strip_prefix(root).ok()?))) else {
+                    return false;
+                };
+                let is_there = match archives::stamp(path) {
+                    Some(found) => !found.is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound),
+                    None => !matches!(path.try_exists(), Ok(false)),
+                };
+                let is_unseen = || unseen.iter().any(|folder| path != *folder && path.starts_with(folder));
+                let is_meant = from_root.as_os_str().is_empty() || filter.likes_whole(from_root);
+                filter.has(root, from_root) && (!is_meant || !is_there && !is_unseen())
             };
-            let gone: Vec<&str> = stamps.keys().map(String::as_str).filter(|p| !seen.contains(*p) && gone(Path::new(p))).collect();
+            let mut gone: Vec<&str> = stamps.keys().map(String::as_str).filter(|p| !seen.contains(*p)).collect();
+            gone.sort_unstable(); // an archive's files one after the other
+            gone.retain(|path| gone_from(Path::new(path)));
             store.remove(&gone)?;
             counts.removed = gone.len();
         }

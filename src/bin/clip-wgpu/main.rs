@@ -23,6 +23,8 @@ mod model;
 mod output;
 #[cfg(feature = "index")]
 mod patterns;
+#[cfg(feature = "index")]
+mod place;
 mod preprocess;
 #[cfg_attr(not(feature = "hub"), path = "no_hub.rs")]
 mod pull;

@@ -7,6 +7,7 @@ use clap::Args;
 use clip_wgpu::{Error, Result};
 use globset::{Candidate, GlobBuilder, GlobSet};
 
+use crate::archives::is_archive;
 use crate::output::file_name;
 use crate::store::hash_of;
 use crate::walk::What;
@@ -20,7 +21,7 @@ pub struct Patterns {
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
     /// Only the I-th of N shares of the files, for one of N machines; which share a file, or a whole tar archive, is in is decided by
-    /// its path from the folder given on, and stays
+    /// its path from the folder given on, or its absolute path where it was given or listed itself
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
 }
@@ -101,6 +102,21 @@ impl Filter {
         let path = Candidate::new(path);
         let included = self.include.as_ref().is_none_or(|set| is_folder || set.is_match_candidate(&path));
         included && !self.exclude.is_match_candidate(&path)
+    }
+
+    /// Whether only a share of the files is meant.
+    pub fn is_share(&self) -> bool {
+        self.shard.is_some()
+    }
+
+    /// Whether a file that is `from_root` on from the folder, file or archive `root` is in this share: of an archive all files are.
+    pub fn has(&self, root: &Path, from_root: &Path) -> bool {
+        let Some(shard) = self.shard else { return true };
+        if from_root.as_os_str().is_empty() || is_archive(root) {
+            return shard.has(root);
+        }
+        let archive = from_root.ancestors().filter(|p| is_archive(p)).last();
+        shard.has(archive.unwrap_or(from_root))
     }
 
     /// Whether the patterns like a file and the folders that it is in.

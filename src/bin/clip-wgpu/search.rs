@@ -25,7 +25,7 @@ use crate::store::{Model, Stamp, Store};
 ///
 /// Words that stand together are one description. What is a file, or is named like a picture, is a picture; `text:` or `image:` before
 /// it says which. `+` and `-` between blanks mix several, and `0.5*` before one weighs it; a picture and words beside it weigh alike.
-/// Words alone that fit no picture better than everyday things do find nothing.
+/// One description in words that fits no picture better than everyday things do finds nothing.
 #[derive(Args)]
 #[command(after_help = "Examples:
   clip-wgpu search a dog on a beach at sunset

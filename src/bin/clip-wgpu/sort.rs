@@ -1,5 +1,4 @@
 use std::collections::{BTreeMap, HashSet};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +9,8 @@ use serde_json::json;
 use crate::Outcome;
 use crate::context::Globals;
 use crate::index::absolute;
-use crate::output::{Document, failed_json, file_name, say};
+use crate::output::{Failed, failed_json, file_name, say, say_json};
+use crate::place::{is_there, place, real};
 use crate::tag::{Tagging, sidecar_of};
 
 /// Sort pictures into folders by which of your labels fits best
@@ -39,43 +39,64 @@ pub struct Sort {
     copy: bool,
 }
 
+/// What becomes of a picture.
+struct Row {
+    from: PathBuf,
+    /// `None` where it stays.
+    to: Option<PathBuf>,
+    fit: Option<(String, f32)>,
+}
+
 impl Sort {
     pub fn run(self, g: &Globals) -> Result<Outcome> {
-        let into = absolute(&self.into)?;
-        let head = json!({"model": g.model()?, "applied": self.apply, "copied": self.copy});
-        let mut document = g.json.then(|| Document::begin(&head, "files")).transpose()?;
+        let into = real(&absolute(&self.into)?);
         let mut taken = HashSet::new();
-        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        let failed = self.tagging.each(g, &self.paths, |name, fits| {
-            let from = absolute(Path::new(name))?;
-            let best = fits.first();
-            let to = best.and_then(|(label, _)| Some(free(&into.join(folder_name(label)).join(from.file_name()?), &from, &mut taken)));
-            let moves = to.as_ref().is_some_and(|to| *to != from);
-            if let Some(to) = to.as_ref().filter(|_| moves && self.apply) {
+        let mut rows = Vec::new();
+        let failed = self.tagging.each(g, &self.paths, true, |picture, fits| {
+            let from = absolute(picture)?;
+            let (Some(folder), Some(name)) = (from.parent(), from.file_name()) else { return Ok(()) };
+            let from = real(folder).join(name);
+            if from.is_symlink() {
+                return Err(Error::io(from)(io::Error::other("is a link: sort the folder that it leads to")));
+            }
+            let fit = fits.first().map(|(label, fit)| (label.to_string(), *fit));
+            let to = fit.as_ref().map(|(label, _)| free(&into.join(folder_name(label)).join(name), &from, &mut taken));
+            let to = to.filter(|to| *to != from);
+            if let Some(to) = to.as_ref().filter(|_| self.apply) {
                 place(&from, to, self.copy)?;
             }
-            *counts.entry(best.map_or("none of these", |(label, _)| label).into()).or_default() += 1;
-            match (&mut document, to.filter(|_| moves)) {
-                (Some(document), to) => {
-                    let (label, fit) = best.map_or((None, None), |(label, fit)| (Some(label), Some(fit)));
-                    document.row(&json!({"from": file_name(&from), "to": to.as_deref().map(file_name), "label": label, "fit": fit}))
-                }
-                (None, Some(to)) => say(&format!("{name} -> {}", file_name(&to))),
-                (None, None) => Ok(()),
-            }
+            rows.push(Row { from, to, fit });
+            Ok(())
         })?;
         let Some(failed) = failed else { return Ok(Outcome::SomeFailed) };
-        match document {
-            Some(document) => document.end(&json!({"counts": counts, "failed": failed_json(&failed)}))?,
-            None => {
-                let counts: Vec<String> = counts.iter().map(|(label, n)| format!("{n} {label}")).collect();
-                say(&counts.join(", "))?;
+        // Said when all is done: whoever stops listening stops nothing.
+        self.say(g, &rows, &failed)?;
+        Ok(if failed.is_empty() { Outcome::Done } else { Outcome::SomeFailed })
+    }
+
+    fn say(&self, g: &Globals, rows: &[Row], failed: &[Failed]) -> Result<()> {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        rows.iter().for_each(|row| *counts.entry(row.fit.as_ref().map_or("none of these", |(label, _)| label)).or_default() += 1);
+        if g.json {
+            let row = |row: &Row| {
+                let (label, fit) = (row.fit.as_ref().map(|f| &f.0), row.fit.as_ref().map(|f| f.1));
+                json!({"from": file_name(&row.from), "to": row.to.as_deref().map(file_name), "label": label, "fit": fit})
+            };
+            let files: Vec<_> = rows.iter().map(row).collect();
+            return say_json(&json!({"model": g.model()?, "applied": self.apply, "copied": self.copy, "files": files, "counts": counts,
+            "failed": failed_json(failed)}));
+        }
+        for Row { from, to, .. } in rows {
+            if let Some(to) = to {
+                say(&format!("{} -> {}", file_name(from), file_name(to)))?;
             }
         }
+        let counts: Vec<String> = counts.iter().map(|(label, n)| format!("{n} {label}")).collect();
+        say(&counts.join(", "))?;
         if !self.apply {
             g.warn("nothing was done yet: add --apply to do it");
         }
-        Ok(if failed.is_empty() { Outcome::Done } else { Outcome::SomeFailed })
+        Ok(())
     }
 }
 
@@ -98,35 +119,10 @@ fn free(path: &Path, from: &Path, taken: &mut HashSet<PathBuf>) -> PathBuf {
         }
         path.with_file_name(name)
     };
-    let is_free = |to: &PathBuf| !taken.contains(to) && (to == from || !to.exists());
+    let is_free = |to: &PathBuf| !taken.contains(to) && (to == from || !is_there(to) && !is_there(&sidecar_of(to)));
     let to = (1..).map(numbered).find(is_free).expect("numbers do not end");
     taken.insert(to.clone());
     to
-}
-
-/// Moves or copies a picture, and its sidecar.
-fn place(from: &Path, to: &Path, copy: bool) -> Result<()> {
-    let folder = to.parent().unwrap_or(to);
-    fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    place_file(from, to, copy)?;
-    let sidecar = sidecar_of(from);
-    if sidecar.is_file() { place_file(&sidecar, &sidecar_of(to), copy) } else { Ok(()) }
-}
-
-fn place_file(from: &Path, to: &Path, copy: bool) -> Result<()> {
-    if to.exists() {
-        return Err(Error::io(to)(io::ErrorKind::AlreadyExists.into()));
-    }
-    let copied = || fs::copy(from, to).map(drop).inspect_err(|_| drop(fs::remove_file(to)));
-    let placed = match copy {
-        true => copied(),
-        false => match fs::rename(from, to) {
-            // Another disk.
-            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => copied().and_then(|()| fs::remove_file(from)),
-            renamed => renamed,
-        },
-    };
-    placed.map_err(Error::io(from))
 }
 
 #[cfg(test)]

@@ -227,11 +227,13 @@ impl Store {
     /// # Errors
     /// [`Error::Argument`] where it is no index, or one of another model.
     pub fn merge(&mut self, other: &Path) -> Result<usize> {
+        let wrong = || Error::Argument(format!("{}: expected a name in UTF-8", other.display()));
+        let name = other.to_str().ok_or_else(wrong)?;
         let model = Self::open(other)?.model()?;
         let Some(model) = model else { return Ok(0) }; // an empty one
         self.expect_model(&model)?;
         let named = |e: rusqlite::Error| sql_error(other, &e);
-        self.connection.execute("ATTACH ? AS other", [other.to_string_lossy()]).map_err(named)?;
+        self.connection.execute("ATTACH ? AS other", [name]).map_err(named)?;
         let merged = (|| {
             let all = self.connection.transaction()?;
             all.execute("INSERT OR IGNORE INTO picture (hash, embedding) SELECT hash, embedding FROM other.picture", [])?;

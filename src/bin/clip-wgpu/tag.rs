@@ -1,3 +1,4 @@
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,12 +8,14 @@ use clip_wgpu::{Error, Result};
 use serde_json::{Value, json};
 
 use crate::Outcome;
+use crate::archives;
 use crate::context::Globals;
 use crate::everyday::Everyday;
 use crate::files::write_whole;
 use crate::inputs;
 use crate::labels::Labels;
-use crate::output::{Document, Failed, complain, failed_json, say};
+use crate::output::{Failed, complain, failed_json, file_name, say, say_json};
+use crate::place::real;
 use crate::walk;
 
 /// Say which of your labels fit each picture: none, one or several
@@ -49,19 +52,25 @@ pub struct Tagging {
 }
 
 impl Tagging {
-    /// Calls `f` with each picture and the labels that fit it, best first, each with its fit; `None` where a label was refused.
+    /// Calls `f` with each picture and the labels that fit it, best first, each with its fit; `None` where a label was refused. Where it
+    /// `writes` beside or moves the pictures, each is a file, and comes once.
     pub fn each(
         &self,
         g: &Globals,
         paths: &[PathBuf],
-        mut f: impl FnMut(&str, &[(&str, f32)]) -> Result<()>,
+        writes: bool,
+        mut f: impl FnMut(&Path, &[(&str, f32)]) -> Result<()>,
     ) -> Result<Option<Vec<Failed>>> {
         let given = self.labels.given(g, Vec::new)?;
         let mut found = walk::pictures(g, paths)?;
+        if writes {
+            only_files(&mut found)?;
+        }
         let clip = g.load()?;
         let Some(classifier) = self.labels.classifier(g, &clip, given)? else { return Ok(None) };
         let everyday = Everyday::new(&clip)?;
         let width = clip.config.embed;
+        let named: HashMap<String, &PathBuf> = found.pictures.iter().map(|path| (file_name(path), path)).collect();
         inputs::batches(g, &clip, &found.pictures, |batch| {
             found.failed.extend(batch.failed);
             let embeddings = pollster::block_on(clip.encode_pixels(&batch.pixels))?;
@@ -75,10 +84,13 @@ impl Tagging {
                 let fits = classifier.labels.iter().map(String::as_str).zip(classifier.texts.data.chunks(width).map(fit));
                 let mut fits: Vec<(&str, f32)> = fits.filter(|(_, fit)| *fit >= self.least).collect();
                 fits.sort_by(|a, b| b.1.total_cmp(&a.1));
-                if let Err(Error::Io { path, source }) = f(name, &fits) {
-                    let error = format!("{}: {source}", path.display());
-                    complain(&error);
-                    found.failed.push(Failed { input: name.clone(), error });
+                match f(named[name], &fits) {
+                    Err(Error::Io { path, source }) => {
+                        let error = format!("{}: {source}", path.display());
+                        complain(&error);
+                        found.failed.push(Failed { input: name.clone(), error });
+                    }
+                    done => done?,
                 }
             }
             Ok(())
@@ -87,29 +99,47 @@ impl Tagging {
     }
 }
 
+/// Leaves out what is no file of its own, and what is there twice.
+fn only_files(found: &mut walk::Found) -> Result<()> {
+    if found.pictures.iter().any(|path| path == Path::new("-")) {
+        return Err(Error::Argument("expected files, found `-`: what is read from standard input has no place".into()));
+    }
+    let mut seen = HashSet::new();
+    found.pictures.retain(|path| {
+        if archives::has(path) {
+            let error = "is in an archive: unpack it first".to_string();
+            complain(&format!("{}: {error}", path.display()));
+            found.failed.push(Failed { input: file_name(path), error });
+            return false;
+        }
+        seen.insert(real(path))
+    });
+    Ok(())
+}
+
 impl Tag {
     pub fn run(self, g: &Globals) -> Result<Outcome> {
-        let mut document =
-            g.json.then(|| Document::begin(&json!({"model": g.model()?, "least": self.tagging.least}), "images")).transpose()?;
-        let failed = self.tagging.each(g, &self.paths, |name, fits| {
+        let mut rows: Vec<(String, Vec<(String, f32)>)> = Vec::new();
+        let failed = self.tagging.each(g, &self.paths, self.sidecar, |picture, fits| {
             let fits = &fits[..self.top.min(fits.len())];
+            rows.push((file_name(picture), fits.iter().map(|(label, fit)| (label.to_string(), *fit)).collect()));
             let labels: Vec<&str> = fits.iter().map(|(label, _)| *label).collect();
-            match &mut document {
-                Some(document) => document.row(&json!({"input": name, "labels": fits_json(fits)}))?,
-                None => say(&format!("{name}: {}", if labels.is_empty() { "none of these".into() } else { labels.join(", ") }))?,
-            }
-            if self.sidecar { write_sidecar(Path::new(name), &labels) } else { Ok(()) }
+            if self.sidecar { write_sidecar(picture, &labels) } else { Ok(()) }
         })?;
         let Some(failed) = failed else { return Ok(Outcome::SomeFailed) };
-        if let Some(document) = document {
-            document.end(&json!({"failed": failed_json(&failed)}))?;
+        // Said when all is done: whoever stops listening stops nothing.
+        if g.json {
+            let labels = |fits: &[(String, f32)]| fits.iter().map(|(label, fit)| json!({"label": label, "fit": fit})).collect::<Value>();
+            let images: Vec<Value> = rows.iter().map(|(name, fits)| json!({"input": name, "labels": labels(fits)})).collect();
+            say_json(&json!({"model": g.model()?, "least": self.tagging.least, "images": images, "failed": failed_json(&failed)}))?;
+        } else {
+            for (name, fits) in &rows {
+                let labels: Vec<&str> = fits.iter().map(|(label, _)| label.as_str()).collect();
+                say(&format!("{name}: {}", if labels.is_empty() { "none of these".into() } else { labels.join(", ") }))?;
+            }
         }
         Ok(if failed.is_empty() { Outcome::Done } else { Outcome::SomeFailed })
     }
-}
-
-pub fn fits_json(fits: &[(&str, f32)]) -> Value {
-    fits.iter().map(|(label, fit)| json!({"label": label, "fit": fit})).collect()
 }
 
 /// Where a picture's sidecar is.

@@ -37,7 +37,7 @@ pub struct Found {
 /// What is asked whether it is meant.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum What {
-    /// A path that was given: its name.
+    /// A file or archive that was given, by its absolute path.
     Given,
     /// Of a folder, by the path from there on.
     Folder,
@@ -53,10 +53,19 @@ pub enum What {
 /// # Errors
 /// [`Error::Io`] for the one path that is not there; [`Error::Argument`] where nothing is left.
 pub fn pictures(g: &Globals, paths: &[PathBuf]) -> Result<Found> {
-    pictures_where(g, paths, |_, _| true)
+    let found = pictures_where(g, paths, |_, _| true)?;
+    match found.pictures.is_empty() && found.failed.is_empty() {
+        true => Err(none()),
+        false => Ok(found),
+    }
 }
 
-/// As [`pictures`], but only what `takes` says yes to.
+/// What to say where nothing is found.
+pub fn none() -> Error {
+    Error::Argument("expected pictures, found none in what was given".into())
+}
+
+/// As [`pictures`], but only what `takes` says yes to, which may be nothing.
 pub fn pictures_where(g: &Globals, paths: &[PathBuf], takes: impl Fn(&Path, What) -> bool) -> Result<Found> {
     let mut found = Found::default();
     for path in paths {
@@ -79,10 +88,7 @@ pub fn pictures_where(g: &Globals, paths: &[PathBuf], takes: impl Fn(&Path, What
         let files: usize = found.passed_over.values().sum();
         g.warn(&format!("passed over {files} files that are no pictures ({})", kinds.join(", ")));
     }
-    match found.pictures.is_empty() && found.failed.is_empty() {
-        true => Err(Error::Argument("expected pictures, found none in what was given".into())),
-        false => Ok(found),
-    }
+    Ok(found)
 }
 
 /// Hidden files and folders are left out; symbolic links are followed, those that lead back once.
@@ -111,12 +117,16 @@ fn in_folder(folder: &Path, takes: &impl Fn(&Path, What) -> bool, found: &mut Fo
 
 /// The pictures of an archive, by their names; `from` is the folder that it was found in.
 fn in_archive(archive: &Path, from: &Path, takes: &impl Fn(&Path, What) -> bool, found: &mut Found) {
-    let members = match archives::members(archive) {
+    let (members, odd) = match archives::members(archive) {
         Ok(members) => members,
         Err(error) => {
             return found.failed.push(Failed { input: file_name(archive), error: format!("expected a tar archive: {error}") });
         }
     };
+    for name in odd {
+        let error = "expected a name in UTF-8 that stays in the archive".into();
+        found.failed.push(Failed { input: format!("{}: {name}", file_name(archive)), error });
+    }
     for name in members {
         let path = archive.join(&name);
         let is_meant = !Path::new(&name).iter().any(|part| is_hidden(Path::new(part)))

@@ -13,7 +13,8 @@ use parquet::file::properties::WriterProperties;
 
 use super::Part;
 
-/// Rows of a row group: some 16 MiB of embeddings.
+/// Bytes of a row group, and rows at most.
+const GROUP_BYTES: usize = 16 << 20;
 const GROUP: usize = 8192;
 
 /// The columns of a file that is being written.
@@ -45,7 +46,7 @@ impl Columns {
     pub fn row(&mut self, name: &str, row: &[f32]) -> Result<()> {
         self.names.push(name.into());
         self.values.extend(row);
-        if self.names.len() == GROUP { self.write() } else { Ok(()) }
+        if self.names.len() >= (GROUP_BYTES / (4 * self.width).max(1)).clamp(1, GROUP) { self.write() } else { Ok(()) }
     }
 
     fn write(&mut self) -> Result<()> {
