@@ -70,11 +70,6 @@ impl Nearest {
         Ok(Self { width, rows, parts })
     }
 
-    /// How many rows there are.
-    pub fn count(&self) -> usize {
-        self.rows.len() / self.width
-    }
-
     /// One of them.
     pub fn row(&self, row: usize) -> Vec<f32> {
         self.rows[row * self.width..][..self.width].to_f32_vec()

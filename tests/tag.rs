@@ -130,10 +130,27 @@ fn pictures_are_sorted_only_when_asked_and_nothing_is_written_over() {
         std::os::unix::fs::symlink("nowhere.jpg", into.join("x/fish-2.jpg")).unwrap();
         to(&["-l", "x", "--copy"]);
         assert!(into.join("x/fish-4.jpg").is_file() && !into.join("x/nowhere.jpg").exists());
-        let link = folder.join("link.jpg");
+        // A link is named, and hides not what it leads to, though it comes first.
+        let link = folder.join("a-link.jpg");
         std::os::unix::fs::symlink("fish.jpg", &link).unwrap();
-        let said = run(&["sort", "-m", "pico", "--quiet", text(&link), "--into", text(&into), "-l", "x", "--least", "-99", "--apply"]);
-        assert!(said.code == 1 && said.err.contains("link.jpg: is a link") && link.is_symlink(), "{}", said.err);
+        let said = run(&[
+            "sort",
+            "-m",
+            "pico",
+            "--quiet",
+            "--copy",
+            text(&link),
+            &fish,
+            "--into",
+            text(&into),
+            "-l",
+            "x",
+            "--least",
+            "-99",
+            "--apply",
+        ]);
+        assert!(said.code == 1 && said.err.contains("a-link.jpg: is a link") && link.is_symlink(), "{}", said.err);
+        assert!(said.out.contains("fish.jpg -> ") && into.join("x/fish-5.jpg").is_file(), "{}", said.out);
     }
     // A move keeps the time, and dots in a path lead to the same place.
     let before = fs::metadata(&fish).unwrap().modified().unwrap();

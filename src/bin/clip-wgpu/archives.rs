@@ -106,7 +106,7 @@ pub fn read(path: &Path) -> Option<io::Result<Vec<u8>>> {
         let mut file = File::open(archive)?;
         file.seek(SeekFrom::Start(span.at))?;
         let mut bytes = Vec::new();
-        file.take(span.bytes).read_to_end(&mut bytes)?; // what a cut archive still has; the picture will say that it is not whole
+        file.take(span.bytes).read_to_end(&mut bytes)?; // shorter where it was cut since: the picture will say so
         Ok(bytes)
     };
     span(path).map(|span| span.and_then(read))

@@ -137,7 +137,8 @@ impl Index {
         match g.json {
             true => {
                 say_json(&json!({"index": file_name(&path), "model": store.model()?.map(|m| m.name), "encoded": encoded, "known": known,
-                "unchanged": unchanged, "removed": removed, "merged": merged, "exported": exported, "took_s": self.profile.then_some(took.as_secs_f64()), "spent_s": self.profile.then(|| spent.json()), "failed": failed_json(&failed)}))?
+                "unchanged": unchanged, "removed": removed, "merged": merged, "exported": exported,
+                "took_s": self.profile.then_some(took.as_secs_f64()), "spent_s": self.profile.then(|| spent.json()), "failed": failed_json(&failed)}))?
             }
             false => {
                 let merged = if self.merge.is_empty() { String::new() } else { format!("{merged} merged, ") };

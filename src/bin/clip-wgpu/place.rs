@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 
 use clip_wgpu::{Error, Result};
 
-use crate::tag::sidecar_of;
-
 /// Whether there is something, be it a link that leads nowhere.
 pub fn is_there(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
@@ -19,6 +17,21 @@ pub fn real(path: &Path) -> PathBuf {
         (Ok(real), ..) => real,
         (_, Some(parent), Some(name)) => real(parent).join(name),
         _ => path.into(),
+    }
+}
+
+/// Where a picture's sidecar is.
+pub fn sidecar_of(picture: &Path) -> PathBuf {
+    let mut name = picture.as_os_str().to_owned();
+    name.push(".xmp");
+    name.into()
+}
+
+/// A file's own path, without links and dots in its folders; the file may be a link.
+pub fn own(path: &Path) -> PathBuf {
+    match (std::path::absolute(path).ok().as_deref().and_then(Path::parent), path.file_name()) {
+        (Some(folder), Some(name)) => real(folder).join(name),
+        _ => real(path),
     }
 }
 

@@ -40,7 +40,7 @@ pub struct Search {
     /// The most pictures to list
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
-    /// The least score, a cosine. Default: any, but words that fit not even the nearest picture find nothing
+    /// The least score, a cosine. Default: any, but a description in words that fits not even the nearest picture finds nothing
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     threshold: Option<f32>,
     /// Only pictures in this folder
@@ -74,11 +74,12 @@ struct Engine<'a> {
 pub struct Answer {
     /// None where not even the nearest fits.
     pub hits: Vec<Hit>,
-    /// The nearest and how it fits, for words alone.
+    /// The nearest and how it fits, for one description in words.
     pub nearest: Option<(Hit, f32)>,
 }
 
-/// The `top` pictures nearest to a query. Without a `threshold` words alone are judged: where they fit no picture, nothing is found.
+/// The `top` pictures nearest to a query. Without a `threshold` one description in words is judged: where it fits no
+/// picture, nothing is found.
 ///
 /// # Errors
 /// As [`mixed`].

@@ -10,8 +10,8 @@ use crate::Outcome;
 use crate::context::Globals;
 use crate::index::absolute;
 use crate::output::{Failed, failed_json, file_name, say, say_json};
-use crate::place::{is_there, place, real};
-use crate::tag::{Tagging, sidecar_of};
+use crate::place::{is_there, own, place, real, sidecar_of};
+use crate::tag::Tagging;
 
 /// Sort pictures into folders by which of your labels fits best
 ///
@@ -53,9 +53,8 @@ impl Sort {
         let mut taken = HashSet::new();
         let mut rows = Vec::new();
         let failed = self.tagging.each(g, &self.paths, true, |picture, fits| {
-            let from = absolute(picture)?;
-            let (Some(folder), Some(name)) = (from.parent(), from.file_name()) else { return Ok(()) };
-            let from = real(folder).join(name);
+            let from = own(picture);
+            let Some(name) = from.file_name() else { return Ok(()) };
             if from.is_symlink() {
                 return Err(Error::io(from)(io::Error::other("is a link: sort the folder that it leads to")));
             }

@@ -49,11 +49,10 @@ impl Spent {
     /// Lines of a table: each step's seconds, and its share of `wall`.
     #[cfg(feature = "index")]
     pub fn table(&self, wall: Duration, pictures: usize) -> Vec<String> {
-        let seconds = |step: Step| self.0[step as usize].load(Ordering::Relaxed) as f64 / 1e9;
         let wall = wall.as_secs_f64();
         let line = |(i, (step, name)): (usize, &(Step, &str))| {
             let of = if i < AHEAD { "summed over threads" } else { "of the run" };
-            format!("  {name:<22} {:>8.2} s  {:>5.1} % {of}", seconds(*step), 100.0 * seconds(*step) / wall.max(1e-9))
+            format!("  {name:<22} {:>8.2} s  {:>5.1} % {of}", self.seconds(*step), 100.0 * self.seconds(*step) / wall.max(1e-9))
         };
         let head = format!("{pictures} pictures in {wall:.2} s, {:.1} a second", pictures as f64 / wall.max(1e-9));
         std::iter::once(head).chain(STEPS.iter().enumerate().map(line)).collect()
@@ -62,10 +61,11 @@ impl Spent {
     /// Seconds by step.
     #[cfg(feature = "index")]
     pub fn json(&self) -> serde_json::Value {
-        STEPS
-            .iter()
-            .map(|(step, name)| (name.to_string(), (self.0[*step as usize].load(Ordering::Relaxed) as f64 / 1e9).into()))
-            .collect::<serde_json::Map<_, _>>()
-            .into()
+        STEPS.iter().map(|(step, name)| (name.to_string(), self.seconds(*step).into())).collect::<serde_json::Map<_, _>>().into()
+    }
+
+    #[cfg(feature = "index")]
+    fn seconds(&self, step: Step) -> f64 {
+        self.0[step as usize].load(Ordering::Relaxed) as f64 / 1e9
     }
 }

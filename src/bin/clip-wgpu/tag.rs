@@ -15,7 +15,7 @@ use crate::files::write_whole;
 use crate::inputs;
 use crate::labels::Labels;
 use crate::output::{Failed, complain, failed_json, file_name, say, say_json};
-use crate::place::real;
+use crate::place::{own, sidecar_of};
 use crate::walk;
 
 /// Say which of your labels fit each picture: none, one or several
@@ -112,7 +112,7 @@ fn only_files(found: &mut walk::Found) -> Result<()> {
             found.failed.push(Failed { input: file_name(path), error });
             return false;
         }
-        seen.insert(real(path))
+        seen.insert(own(path))
     });
     Ok(())
 }
@@ -142,13 +142,6 @@ impl Tag {
     }
 }
 
-/// Where a picture's sidecar is.
-pub fn sidecar_of(picture: &Path) -> PathBuf {
-    let mut name = picture.as_os_str().to_owned();
-    name.push(".xmp");
-    name.into()
-}
-
 /// What says that a sidecar is ours.
 const TOOLKIT: &str = "x:xmptk=\"clip-wgpu";
 
@@ -158,16 +151,16 @@ const TOOLKIT: &str = "x:xmptk=\"clip-wgpu";
 /// [`Error::Io`], also for one that another program made.
 fn write_sidecar(picture: &Path, labels: &[&str]) -> Result<()> {
     let path = sidecar_of(picture);
-    let ours = match fs::read_to_string(&path) {
-        Ok(text) => text.contains(TOOLKIT),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => labels.is_empty(),
+    let is_there = match fs::read_to_string(&path) {
+        Ok(text) if text.contains(TOOLKIT) => true,
+        Ok(_) => return Err(Error::io(path)(io::Error::other("was made by another program, and is left as it is"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(error) => return Err(Error::io(path)(error)),
     };
-    match (path.exists(), ours) {
-        (true, false) => Err(Error::io(path)(io::Error::other("was made by another program, and is left as it is"))),
-        (false, _) if labels.is_empty() => Ok(()),
-        (true, true) if labels.is_empty() => fs::remove_file(&path).map_err(Error::io(path)),
-        _ => write_whole(&path, xmp(labels).as_bytes()),
+    match labels {
+        [] if is_there => fs::remove_file(&path).map_err(Error::io(path)),
+        [] => Ok(()),
+        labels => write_whole(&path, xmp(labels).as_bytes()),
     }
 }
 
