@@ -13,15 +13,14 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use rayon::prelude::*;
-use rten_simd::ops::BitOps;
 use rten_simd::{Isa, SimdOp};
 
 use self::left::{Left, Pack, quantize};
 #[cfg(target_arch = "x86_64")]
 use self::vnni::{avx_8, avx_16, avx512_8, avx512_16};
 use super::View;
-use super::epilogue::{Epilogue, finish};
-use super::split::{LINE, Work, each, evenly};
+use super::epilogue::{Epilogue, Place};
+use super::split::{Work, each, evenly};
 use crate::weights::Grain;
 
 /// Steps along k with scales of their own.
@@ -206,7 +205,7 @@ fn product_by(kernel: Kernel, x: View<'_>, w: &IntegerPanels, end: Epilogue<'_>,
                     let mut sums = [[0.0; WIDTH]; MOST_ROWS];
                     let sums = &mut sums[..rows.len()];
                     tile(kernel, left, &w.panel(panel, i % 2), sums);
-                    Finish { sums, place: &mut place }.dispatch();
+                    Finish(place, sums).dispatch();
                 }
             }
         });
@@ -214,49 +213,7 @@ fn product_by(kernel: Kernel, x: View<'_>, w: &IntegerPanels, end: Epilogue<'_>,
     });
 }
 
-/// Where a tile's sums go, and how they end.
-struct Place<'a, 'y> {
-    end: Epilogue<'a>,
-    n: usize,
-    first_row: usize,
-    columns: Range<usize>,
-    at: usize,
-    y: &'a mut [&'y mut [f32]],
-}
-
-impl Place<'_, '_> {
-    #[inline(always)]
-    fn residual(&self, row: usize) -> Option<&[f32]> {
-        self.end.residual.map(|r| &r[(self.first_row + row) * self.n..][self.columns.clone()])
-    }
-}
-
-/// The epilogue of a tile, whose sums are still at hand, and its way to y.
-struct Finish<'s, 'p, 'a, 'y> {
-    sums: &'s mut [[f32; WIDTH]],
-    place: &'p mut Place<'a, 'y>,
-}
-
-impl SimdOp for Finish<'_, '_, '_, '_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn eval<I: Isa>(self, isa: I) {
-        let Self { sums, place } = self;
-        let columns = place.columns.clone();
-        let bias = place.end.bias.map(|b| &b[columns.clone()]);
-        for (row, sums) in sums.iter_mut().enumerate() {
-            finish(isa, Epilogue { bias, residual: place.residual(row), ..place.end }, &mut sums[..columns.len()]);
-            let y = &mut place.y[row][place.at..];
-            match y.first_chunk_mut::<WIDTH>() {
-                Some(y) => *y = *sums,
-                None => y.copy_from_slice(&sums[..columns.len()]), // the last panel has columns that belong to nothing
-            }
-        }
-    }
-}
-
-/// Has what the epilogue will read and write brought into the cache while the tile is multiplied.
+/// [`Place::fetch`].
 struct Fetch<'p, 'a, 'y>(&'p mut Place<'a, 'y>);
 
 impl SimdOp for Fetch<'_, '_, '_> {
@@ -264,16 +221,19 @@ impl SimdOp for Fetch<'_, '_, '_> {
 
     #[inline(always)]
     fn eval<I: Isa>(self, isa: I) {
-        let (ops, place) = (isa.f32(), self.0);
-        for row in 0..place.y.len() {
-            let y = place.y[row][place.at..].as_mut_ptr();
-            ops.prefetch_write(y);
-            ops.prefetch_write(y.wrapping_add(LINE));
-            if let Some(residual) = place.residual(row) {
-                ops.prefetch(residual.as_ptr());
-                ops.prefetch(residual.as_ptr().wrapping_add(LINE));
-            }
-        }
+        self.0.fetch(isa);
+    }
+}
+
+/// [`Place::finish`].
+struct Finish<'s, 'a, 'y>(Place<'a, 'y>, &'s [[f32; WIDTH]]);
+
+impl SimdOp for Finish<'_, '_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, isa: I) {
+        self.0.finish(isa, self.1.as_flattened(), WIDTH);
     }
 }
 

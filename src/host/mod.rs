@@ -3,6 +3,7 @@
 
 mod epilogue;
 mod integers;
+mod memory;
 #[cfg(test)]
 mod noise;
 mod ops;

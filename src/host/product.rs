@@ -11,8 +11,9 @@ use rayon::prelude::*;
 use rten_simd::ops::{BitOps, NumOps};
 use rten_simd::{Isa, SimdOp};
 
-use super::epilogue::{Epilogue, finish, load, store};
-use super::split::{LINE, TASK, Work, each, evenly};
+use super::epilogue::{Epilogue, Place};
+use super::memory::Memory;
+use super::split::{TASK, Work, each, evenly};
 
 /// Vectors beside each other in a tile.
 const VECTORS: usize = 2;
@@ -61,14 +62,13 @@ impl<'a> View<'a> {
     }
 }
 
-/// The right side `[k, n]` of products, in the order in which they read it: parts of k, panels of columns, k, columns.
+/// The right side `[k, n]` of products, in the order in which they read it: panels of columns, k, columns.
 #[derive(Default)]
 pub struct Panels {
     k: usize,
     n: usize,
-    /// Columns of a panel; in the last one some belong to nothing.
     width: usize,
-    data: Vec<f32>,
+    data: Memory<f32>,
 }
 
 impl Panels {
@@ -83,29 +83,26 @@ impl Panels {
         let ([k, n], width) = (w.shape, VECTORS * Lanes.dispatch());
         let across = n.next_multiple_of(width);
         (self.k, self.n, self.width) = (k, n, width);
-        self.data.resize(k * across, 0.0);
-        let mut rest = &mut self.data[..];
-        for steps in evenly(k, STEPS) {
-            let (part, after) = rest.split_at_mut(steps.len() * across);
-            rest = after;
-            let pack = |(panel, y): (usize, &mut [f32])| {
-                let columns = panel * width..n.min((panel + 1) * width);
-                let at = |step: usize, column: usize| &w.data[step * w.strides[0] + column * w.strides[1]..];
-                match w.strides {
-                    [_, 1] => steps.clone().zip(y.chunks_exact_mut(width)).for_each(|(step, y)| {
-                        y[..columns.len()].copy_from_slice(&at(step, columns.start)[..columns.len()]);
-                    }),
-                    [apart, _] => columns.enumerate().for_each(|(i, column)| {
-                        let column = at(steps.start, column).iter().step_by(apart);
-                        y[i..].iter_mut().step_by(width).zip(column).for_each(|(y, w)| *y = *w);
-                    }),
-                }
-            };
-            let panels = steps.len() * width;
-            match part.len() < TASK {
-                true => part.chunks_exact_mut(panels).enumerate().for_each(pack),
-                false => part.par_chunks_exact_mut(panels).enumerate().for_each(pack),
+        if self.data.len() < k * across {
+            self.data = Memory::new(k * across);
+        }
+        let data = &mut self.data[..k * across];
+        let pack = |(panel, y): (usize, &mut [f32])| {
+            let columns = panel * width..n.min((panel + 1) * width);
+            let at = |step: usize, column: usize| &w.data[step * w.strides[0] + column * w.strides[1]..];
+            match w.strides {
+                [_, 1] => y.chunks_exact_mut(width).enumerate().for_each(|(step, y)| {
+                    y[..columns.len()].copy_from_slice(&at(step, columns.start)[..columns.len()]);
+                }),
+                [apart, _] => columns.enumerate().for_each(|(i, column)| {
+                    let column = at(0, column).iter().step_by(apart);
+                    y[i..].iter_mut().step_by(width).zip(column).for_each(|(y, w)| *y = *w);
+                }),
             }
+        };
+        match k * across < TASK {
+            true => data.chunks_exact_mut(k * width).enumerate().for_each(pack),
+            false => data.par_chunks_exact_mut(k * width).enumerate().for_each(pack),
         }
     }
 
@@ -114,16 +111,27 @@ impl Panels {
         4 * self.data.len() as u64
     }
 
+    /// Columns of a panel; in the last one some belong to nothing.
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Rows of the largest tile.
+    pub(super) fn tile_rows(&self) -> usize {
+        tile_rows(self.width / VECTORS)
+    }
+
     /// A panel's part: `[steps, width]`.
-    fn part(&self, panel: usize, steps: &Range<usize>) -> &[f32] {
-        let across = self.n.next_multiple_of(self.width);
-        &self.data[steps.start * across + panel * steps.len() * self.width..][..steps.len() * self.width]
+    pub(super) fn part(&self, panel: usize, steps: &Range<usize>) -> &[f32] {
+        &self.data[(panel * self.k + steps.start) * self.width..][..steps.len() * self.width]
     }
 }
 
 thread_local! {
     /// A chunk's left side, taken while it is in use.
     static LEFT: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    /// A task's sums of one panel.
+    static SUMS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
 /// `x` `[rows, k]`, whose rows lie in one piece, times `w` into `y` `[rows, n]`. Each element is summed in the same order in
@@ -131,7 +139,7 @@ thread_local! {
 pub fn product(x: View<'_>, w: &Panels, end: Epilogue<'_>, y: &mut [f32]) {
     let [rows, k] = x.shape;
     assert!(k == w.k && y.len() == rows * w.n && x.strides[1] == 1, "the graph checked the operands' shapes");
-    let most = tile_rows(w.width / VECTORS);
+    let most = w.tile_rows();
     Work { rows, k, n: w.n, width: w.width, most }.each_chunk(y, |chunk| {
         let mut left = LEFT.take();
         left.resize(left.len().max(chunk.rows.len() * k), 0.0);
@@ -144,7 +152,7 @@ pub fn product(x: View<'_>, w: &Panels, end: Epilogue<'_>, y: &mut [f32]) {
 }
 
 /// Rows of the left side in the order in which tiles read them: parts of k, blocks of rows, k, rows.
-fn pack_left(x: View<'_>, rows: Range<usize>, most: usize, few: bool, left: &mut [f32]) {
+pub(super) fn pack_left(x: View<'_>, rows: Range<usize>, most: usize, few: bool, left: &mut [f32]) {
     let mut rest = left;
     let mut pieces = Vec::new();
     for steps in evenly(x.shape[1], STEPS) {
@@ -180,48 +188,71 @@ impl SimdOp for Task<'_, '_> {
     fn eval<I: Isa>(self, isa: I) {
         let Task { x, first_row, w, panels, end, most, y } = self;
         let (rows, first_panel) = (y.len(), panels.start);
-        for steps in evenly(w.k, STEPS) {
-            for panel in panels.clone() {
-                let at = (panel - first_panel) * w.width;
+        let ahead = w.width.div_ceil(rows.div_ceil(most));
+        let mut sums = SUMS.take();
+        sums.resize(sums.len().max(rows * w.width), 0.0);
+        for panel in panels {
+            let (at, columns) = ((panel - first_panel) * w.width, panel * w.width..w.n.min((panel + 1) * w.width));
+            for steps in evenly(w.k, STEPS) {
                 let b = w.part(panel, &steps);
                 for (i, block) in evenly(rows, most).enumerate() {
                     let a = &x[steps.start * rows + block.start * steps.len()..][..block.len() * steps.len()];
-                    let y = &mut y[block.clone()];
-                    // The next part of the weight, half of it during the first block and half of it during the second.
-                    let next = b.as_ptr().wrapping_add(b.len() + i % 2 * steps.len() * LINE);
-                    let first = steps.start == 0;
-                    macro_rules! tiles {
-                        ($($rows:literal)*) => {
-                            match block.len() {
-                                $($rows => tile::<I, $rows>(isa, a, b, next, first, at, y),)*
-                                _ => unreachable!("a block has at most 14 rows"),
-                            }
-                        };
+                    let sums = &mut sums[block.start * w.width..block.end * w.width];
+                    let (y, columns) = (&mut y[block.clone()], columns.clone());
+                    let mut place = Place { end, n: w.n, first_row: first_row + block.start, columns, at, y };
+                    let (first, last) = (steps.start == 0, steps.end == w.k);
+                    if last {
+                        place.fetch(isa);
                     }
-                    tiles!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
-                    if steps.end == w.k {
-                        let columns = panel * w.width..w.n.min((panel + 1) * w.width);
-                        let bias = end.bias.map(|b| &b[columns.clone()]);
-                        for (row, y) in y.iter_mut().enumerate() {
-                            let residual = end.residual.map(|r| &r[(first_row + block.start + row) * w.n..][columns.clone()]);
-                            finish(isa, Epilogue { bias, residual, ..end }, &mut y[at..][..columns.len()]);
-                        }
+                    // The next part of the weight, as much of it during each block: more at a time would wait in line.
+                    let next = b.as_ptr().wrapping_add(b.len() + i * steps.len() * ahead);
+                    tiles!(block.len(), rows => tile(isa, a.as_chunks::<rows>().0.iter(), b, (next, ahead), first, sums));
+                    if last {
+                        place.finish(isa, sums, w.width);
                     }
                 }
             }
         }
+        SUMS.set(sums);
     }
 }
 
-/// y\[ROWS, width\] = a\[k, ROWS\]ᵀ · b\[k, width\], added to what is there unless it is the `first` part of k.
+/// `run` with the number of a block's `rows` as a constant.
+macro_rules! tiles {
+    ($count:expr, $rows:ident => $run:expr) => {
+        $crate::host::product::tiles!($count, $rows => $run; 1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+    };
+    ($count:expr, $rows:ident => $run:expr; $($number:literal)*) => {
+        match $count {
+            $($number => {
+                #[allow(non_upper_case_globals)]
+                const $rows: usize = $number;
+                $run
+            })*
+            _ => unreachable!("a block has at most 14 rows"),
+        }
+    };
+}
+pub(super) use tiles;
+
+/// into\[ROWS, width\] = a\[k, ROWS\]ᵀ · b\[k, width\], added to what is there unless it is the `first` part of k; meanwhile
+/// brings into the cache what begins at `next`, so many values in each step.
 #[inline(always)]
-fn tile<I: Isa, const ROWS: usize>(isa: I, a: &[f32], b: &[f32], mut next: *const f32, first: bool, at: usize, y: &mut [&mut [f32]]) {
+pub(super) fn tile<'a, I: Isa, const ROWS: usize>(
+    isa: I,
+    a: impl Iterator<Item = &'a [f32; ROWS]>,
+    b: &[f32],
+    next: (*const f32, usize),
+    first: bool,
+    into: &mut [f32],
+) {
     let ops = isa.f32();
     let lanes = ops.len();
+    let (mut next, ahead) = next;
     let mut sums = [[ops.zero(); VECTORS]; ROWS];
-    for (a, b) in a.as_chunks::<ROWS>().0.iter().zip(b.chunks_exact(VECTORS * lanes)) {
+    for (a, b) in a.zip(b.chunks_exact(VECTORS * lanes)) {
         ops.prefetch(next);
-        next = next.wrapping_add(LINE);
+        next = next.wrapping_add(ahead);
         let b: [I::F32; VECTORS] = ops.load_many(b);
         // Plain counting: what iterators make of it does not stay in registers.
         for row in 0..ROWS {
@@ -232,9 +263,9 @@ fn tile<I: Isa, const ROWS: usize>(isa: I, a: &[f32], b: &[f32], mut next: *cons
         }
     }
     for row in 0..ROWS {
-        for (i, y) in (0..VECTORS).zip(y[row][at..].chunks_mut(lanes)) {
+        for (i, into) in (0..VECTORS).zip(into[row * VECTORS * lanes..].chunks_exact_mut(lanes)) {
             let sum = sums[row][i];
-            store(ops, if first { sum } else { ops.add(load(ops, y), sum) }, y);
+            ops.store(if first { sum } else { ops.add(ops.load(into), sum) }, into);
         }
     }
 }

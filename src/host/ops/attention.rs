@@ -1,73 +1,147 @@
+use std::cell::RefCell;
+use std::ops::Range;
+
 use rayon::prelude::*;
-use rten_simd::SimdOp;
-use rten_vecmath::Softmax;
+use rten_simd::ops::{BitOps, NumOps};
+use rten_simd::{Isa, Simd, SimdOp, SimdUnaryOp};
+use rten_vecmath::Exp;
 
 use super::HostOp;
 use crate::graph::Call;
-use crate::host::{self, Epilogue, Operand, Panels, View};
+use crate::host::product::{pack_left, tile, tiles};
+use crate::host::split::evenly;
+use crate::host::{Operand, Panels, View};
 use crate::ops::{Attention, queries};
 
-/// Rows of one item, one after another.
-#[derive(Clone, Copy)]
-struct ItemRows<'a> {
-    data: &'a [f32],
-    width: usize,
+/// One head of one item. Scores are kept key by key, queries in the lanes of vectors, so that the softmax goes straight down and
+/// the product with the values reads them as they are.
+struct Head<'a, 'y> {
+    scale: f32,
+    causal: bool,
+    q: View<'a>,
+    k: View<'a>,
+    v: View<'a>,
+    scratch: &'a mut Scratch,
+    /// That head's part of each row.
+    y: &'a mut [&'y mut [f32]],
 }
 
 /// What a thread keeps from head to head.
 #[derive(Default)]
 struct Scratch {
-    k: Panels,
+    q: Panels,
+    k: Vec<f32>,
     v: Panels,
     scores: Vec<f32>,
+    /// A tile of y; then what each query's row is to be divided by.
+    rest: Vec<f32>,
 }
 
-/// One head of one item on the host: `out` `[queries, head]`, from its columns at `at` of that item's q and kv.
-fn head_of(op: &Attention, (q, kv): (ItemRows, ItemRows), at: usize, keys: usize, scratch: &mut Scratch, out: &mut [f32]) {
-    let (head, width, tokens) = (op.head, op.width(), out.len() / op.head);
-    scratch.scores.resize(tokens * keys, 0.0);
-    let q = View { data: &q.data[at..], shape: [tokens, head], strides: [q.width, 1] };
-    let rows = |at: usize| View { data: &kv.data[at..], shape: [keys, head], strides: [kv.width, 1] };
-    let (k, v) = (rows(kv.width - 2 * width + at), rows(kv.width - width + at));
-    let alpha = 1.0 / (head as f32).sqrt();
-    scratch.k.pack(k.transposed());
-    scratch.v.pack(v);
-    host::product(q, &scratch.k, Epilogue { alpha, ..Default::default() }, &mut scratch.scores);
-    for (t, row) in scratch.scores.chunks_mut(keys).enumerate() {
-        let (seen, hidden) = row.split_at_mut(if op.causal { keys.min(t + 1) } else { keys });
-        softmax(seen);
-        hidden.fill(0.0);
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+impl SimdOp for Head<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, isa: I) {
+        let Self { scale, causal, q, k, v, scratch, y } = self;
+        let ([keys, head], ops) = (k.shape, isa.f32());
+        scratch.q.pack(q.transposed());
+        scratch.v.pack(v);
+        let (width, most) = (scratch.q.width(), scratch.q.tile_rows());
+        scratch.k.resize(scratch.k.len().max(keys * head), 0.0);
+        pack_left(k, 0..keys, most, true, &mut scratch.k);
+        scratch.scores.resize(scratch.scores.len().max(keys * width), 0.0);
+        scratch.rest.resize((most + 1) * width, 0.0);
+        let (into, sums) = scratch.rest.split_at_mut(most * width);
+        for (panel, y) in y.chunks_mut(width).enumerate() {
+            let first = panel * width; // query
+            let seen = if causal { keys.min(first + y.len()) } else { keys };
+            let b = scratch.q.part(panel, &(0..head));
+            for block in evenly(keys, most).take_while(|block| block.start < seen) {
+                let a = &scratch.k[block.start * head..block.end * head];
+                let into = &mut scratch.scores[block.start * width..block.end * width];
+                tiles!(block.len(), rows => tile(isa, a.as_chunks::<rows>().0.iter(), b, (b.as_ptr(), 0), true, into));
+            }
+            let scores = &mut scratch.scores[..seen * width];
+            for at in (0..width).step_by(ops.len()) {
+                softmax(isa, scale, causal.then_some(first + at), scores, at..width, &mut sums[at..]);
+            }
+            for block in evenly(y.len(), most) {
+                let (a, inverse) = (&scores[block.start..], &sums[block.clone()]);
+                for (panel, at) in (0..head).step_by(width).enumerate() {
+                    let b = scratch.v.part(panel, &(0..seen));
+                    tiles!(block.len(), rows => {
+                        let a = a.chunks(width).map_while(|a| a.first_chunk::<rows>());
+                        tile(isa, a, b, (b.as_ptr(), 0), true, into);
+                    });
+                    for (row, y) in y[block.clone()].iter_mut().enumerate() {
+                        let y = &mut y[at..head.min(at + width)];
+                        for (y, sum) in y.iter_mut().zip(&into[row * width..]) {
+                            *y = sum * inverse[row];
+                        }
+                    }
+                }
+            }
+        }
     }
-    host::product(View::rows(&scratch.scores, keys), &scratch.v, Epilogue::default(), out);
 }
 
-/// In place. What is no number stays none: the library's maximum passes over it.
-fn softmax(row: &mut [f32]) {
-    match row.iter().all(|v| v.is_finite()) {
-        true => drop(Softmax::new_mut(row).dispatch()),
-        false => row.fill(f32::NAN),
+/// Of a vector of queries at `at` of each row of `scores`, what `scores` · `scale` are the logarithms of, and in `inverse` one
+/// over their sum. Of a causal head's queries, the `first`'s number hides the keys after it.
+#[inline(always)]
+fn softmax<I: Isa>(isa: I, scale: f32, first: Option<usize>, scores: &mut [f32], at: Range<usize>, inverse: &mut [f32]) {
+    let ops = isa.f32();
+    let (width, lowest, scale) = (at.end, ops.splat(f32::NEG_INFINITY), ops.splat(scale));
+    let (mut max, mut odd) = (lowest, ops.zero());
+    for (key, scores) in scores.chunks_exact_mut(width).enumerate() {
+        let scores = &mut scores[at.start..][..ops.len()];
+        let mut v = ops.mul(ops.load(scores), scale);
+        odd = ops.mul_add(v, ops.zero(), odd); // no number, if v is none or is infinite: a maximum passes over it
+        let hidden = first.map_or(0, |first| key.saturating_sub(first).min(ops.len()));
+        if hidden > 0 {
+            v = ops.select(lowest, v, ops.first_n_mask(hidden));
+        }
+        max = ops.max(max, v);
+        ops.store(v, scores);
+    }
+    let mut sum = odd;
+    for scores in scores.chunks_exact_mut(width) {
+        let scores = &mut scores[at.start..][..ops.len()];
+        let v = Exp {}.eval(isa, ops.sub(ops.load(scores), max));
+        sum = ops.add(sum, v);
+        ops.store(v, scores);
+    }
+    for (inverse, sum) in inverse.iter_mut().zip(sum.to_array()) {
+        *inverse = 1.0 / sum;
     }
 }
 
 impl HostOp for Attention {
     fn run(&self, operands: &[Operand], call: &Call, y: &mut [f32]) {
         let (q, kv) = (operands[0].floats(), operands[1].floats());
-        let (head, width, tokens, of_item) = (self.head, call.output().width, call.inputs[1].rows.per_item(call.size), queries(call));
+        let (head, width, tokens, of_item) = (self.head, self.width(), call.inputs[1].rows.per_item(call.size), queries(call));
         let (qw, kvw) = (call.inputs[0].width, call.inputs[1].width);
-        let mut heads = vec![0.0; y.len()]; // [batch, heads, queries, head]: a head's rows of y are not one after another
-        heads.par_chunks_mut(of_item * head).enumerate().for_each_init(Scratch::default, |scratch, (i, out)| {
+        let mut heads: Vec<Vec<&mut [f32]>> = Vec::new();
+        for y in y.chunks_exact_mut(of_item * width) {
+            let first = heads.len();
+            heads.resize_with(first + self.heads, || Vec::with_capacity(of_item));
+            for y in y.chunks_exact_mut(width) {
+                heads[first..].iter_mut().zip(y.chunks_exact_mut(head)).for_each(|(rows, y)| rows.push(y));
+            }
+        }
+        heads.par_iter_mut().enumerate().for_each(|(i, y)| {
             let (item, at) = (i / self.heads, i % self.heads * head);
             let first = item * call.inputs[0].rows.per_item(call.size) * qw; // a weight is the query of all items
-            let q = ItemRows { data: &q[first..first + of_item * qw], width: qw };
-            let kv = ItemRows { data: &kv[item * tokens * kvw..(item + 1) * tokens * kvw], width: kvw };
             let keys = operands.get(2).map_or(tokens, |lengths| (lengths.whole()[item] as usize).min(tokens));
-            head_of(self, (q, kv), at, keys, scratch, out);
-        });
-        host::each_row(y, width, |row, y| {
-            let (item, token) = (row / of_item, row % of_item);
-            for (h, y) in y.chunks_mut(head).enumerate() {
-                y.copy_from_slice(&heads[((item * self.heads + h) * of_item + token) * head..][..head]);
-            }
+            let q = View { data: &q[first + at..], shape: [of_item, head], strides: [qw, 1] };
+            let rows = |at: usize| View { data: &kv[item * tokens * kvw + at..], shape: [keys, head], strides: [kvw, 1] };
+            let (k, v) = (rows(kvw - 2 * width + at), rows(kvw - width + at));
+            let mut scratch = SCRATCH.take();
+            Head { scale: 1.0 / (head as f32).sqrt(), causal: self.causal, q, k, v, scratch: &mut scratch, y }.dispatch();
+            SCRATCH.set(scratch);
         });
     }
 }
