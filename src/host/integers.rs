@@ -20,6 +20,7 @@ use self::left::{Left, Pack, quantize};
 use self::vnni::{avx_8, avx_16, avx512_8, avx512_16};
 use super::View;
 use super::epilogue::{Epilogue, Place};
+use super::memory::Memory;
 use super::split::{Work, each, evenly};
 use crate::weights::Grain;
 
@@ -119,9 +120,9 @@ pub struct IntegerPanels {
     k: usize,
     n: usize,
     /// Panels, lanes of k, columns.
-    lanes: Vec<i32>,
+    lanes: Memory<i32>,
     /// Panels, blocks, columns.
-    scales: Vec<f32>,
+    scales: Memory<f32>,
 }
 
 impl IntegerPanels {
@@ -129,8 +130,8 @@ impl IntegerPanels {
     pub fn new(grain: Grain, rows: &[f32], k: usize) -> Self {
         let n = rows.len() / k;
         let (panels, deep, blocks) = (n.div_ceil(WIDTH), k.div_ceil(grain.per_lane()), k.div_ceil(BLOCK));
-        let mut lanes = vec![0; panels * deep * WIDTH];
-        let mut scales = vec![0.0; panels * blocks * WIDTH];
+        let mut lanes = Memory::new(panels * deep * WIDTH);
+        let mut scales = Memory::new(panels * blocks * WIDTH);
         let parts = lanes.par_chunks_exact_mut(deep * WIDTH).zip(scales.par_chunks_exact_mut(blocks * WIDTH));
         parts.zip(rows.par_chunks(WIDTH * k)).for_each(|((lanes, scales), columns)| {
             let mut q = [0; BLOCK];
@@ -152,14 +153,15 @@ impl IntegerPanels {
         4 * (self.lanes.len() + self.scales.len()) as u64
     }
 
-    /// And the next one's half, of two.
-    fn panel(&self, panel: usize, half: usize) -> Panel<'_> {
+    /// And the `part`th of `parts` of the next one.
+    fn panel(&self, panel: usize, part: usize, parts: usize) -> Panel<'_> {
         let (deep, blocks) = (self.k.div_ceil(self.grain.per_lane()) * WIDTH, self.k.div_ceil(BLOCK) * WIDTH);
         Panel {
             grain: self.grain,
             lanes: self.lanes[panel * deep..][..deep].as_chunks().0,
             scales: self.scales[panel * blocks..][..blocks].as_chunks().0,
-            next: self.lanes.as_ptr().wrapping_add((panel + 1) * deep + half * deep / 2),
+            next: self.lanes.as_ptr().wrapping_add((panel + 1) * deep + part * deep / parts),
+            ahead: WIDTH.div_ceil(parts),
         }
     }
 }
@@ -169,9 +171,12 @@ struct Panel<'a> {
     grain: Grain,
     lanes: &'a [[i32; WIDTH]],
     scales: &'a [[f32; WIDTH]],
-    /// What to bring into the cache meanwhile, a line in each step: at few rows the weights come from memory.
+    /// What to bring into the cache meanwhile: at few rows the weights come from memory.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     next: *const i32,
+    /// So much of it in each step.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    ahead: usize,
 }
 
 thread_local! {
@@ -204,7 +209,7 @@ fn product_by(kernel: Kernel, x: View<'_>, w: &IntegerPanels, end: Epilogue<'_>,
                     Fetch(&mut place).dispatch();
                     let mut sums = [[0.0; WIDTH]; MOST_ROWS];
                     let sums = &mut sums[..rows.len()];
-                    tile(kernel, left, &w.panel(panel, i % 2), sums);
+                    tile(kernel, left, &w.panel(panel, i, blocks.len()), sums);
                     Finish(place, sums).dispatch();
                 }
             }

@@ -3,7 +3,6 @@
 
 use std::arch::x86_64::*;
 
-use super::super::split::LINE;
 use super::{BLOCK, Left, Panel, WIDTH};
 
 /// Instructions of one width of vectors.
@@ -16,7 +15,7 @@ macro_rules! tile {
             #[target_feature(enable = $features)]
             fn run<const ROWS: usize>(left: &Left, w: &Panel<'_>, into: &mut [[f32; WIDTH]; ROWS]) {
                 let mut sums = [[$zero(); VECTORS]; ROWS];
-                let mut next = w.next;
+                let (mut next, ahead) = (w.next, w.ahead);
                 let each = BLOCK / w.grain.per_lane();
                 let blocks = left.lanes.as_chunks::<ROWS>().0.chunks(each).zip(w.lanes.chunks(each)).zip(w.scales);
                 let of_rows = left.scales.as_chunks::<ROWS>().0.iter().zip(left.starts.as_chunks::<ROWS>().0);
@@ -31,7 +30,7 @@ macro_rules! tile {
                         unsafe {
                             _mm_prefetch::<_MM_HINT_T0>(next.cast())
                         };
-                        next = next.wrapping_add(LINE);
+                        next = next.wrapping_add(ahead);
                         let w: [$int; VECTORS] = bytemuck::must_cast(*w);
                         for row in 0..ROWS {
                             let x = $splat(x[row]);
