@@ -24,8 +24,8 @@ use super::memory::Memory;
 use super::split::{Work, each, evenly};
 use crate::weights::Grain;
 
-/// Steps along k with scales of their own.
-const BLOCK: usize = 128;
+/// Steps of the longest block along k.
+const MOST_STEPS: usize = 128;
 /// Columns of a panel, whatever the processor.
 const WIDTH: usize = 32;
 /// Rows of the largest tile.
@@ -34,15 +34,23 @@ const MOST_ROWS: usize = 14;
 impl Grain {
     const fn greatest(self) -> f32 {
         match self {
-            Grain::Bits8 => 127.0,
+            Grain::Bits8(_) => 127.0,
             Grain::Bits13 => 4095.0,
+        }
+    }
+
+    /// Steps along k with scales of their own.
+    const fn block(self) -> usize {
+        match self {
+            Grain::Bits8(steps) => steps,
+            Grain::Bits13 => MOST_STEPS,
         }
     }
 
     /// Factors that one instruction multiplies and adds up, per lane.
     const fn per_lane(self) -> usize {
         match self {
-            Grain::Bits8 => 4,
+            Grain::Bits8(_) => 4,
             Grain::Bits13 => 2,
         }
     }
@@ -51,7 +59,7 @@ impl Grain {
     #[inline(always)]
     fn lane(self, q: &[i16]) -> i32 {
         match self {
-            Grain::Bits8 => i32::from_le_bytes([q[0] as u8, q[1] as u8, q[2] as u8, q[3] as u8]),
+            Grain::Bits8(_) => i32::from_le_bytes([q[0] as u8, q[1] as u8, q[2] as u8, q[3] as u8]),
             Grain::Bits13 => i32::from(q[1]) << 16 | i32::from(q[0] as u16),
         }
     }
@@ -60,7 +68,7 @@ impl Grain {
     /// taken off.
     const fn offset(self) -> i16 {
         match self {
-            Grain::Bits8 => 128,
+            Grain::Bits8(_) => 128,
             Grain::Bits13 => 0,
         }
     }
@@ -129,19 +137,19 @@ impl IntegerPanels {
     /// Of a weight `[n, k]`.
     pub fn new(grain: Grain, rows: &[f32], k: usize) -> Self {
         let n = rows.len() / k;
-        let (panels, deep, blocks) = (n.div_ceil(WIDTH), k.div_ceil(grain.per_lane()), k.div_ceil(BLOCK));
+        let (panels, deep, blocks) = (n.div_ceil(WIDTH), k.div_ceil(grain.per_lane()), k.div_ceil(grain.block()));
         let mut lanes = Memory::new(panels * deep * WIDTH);
         let mut scales = Memory::new(panels * blocks * WIDTH);
         let parts = lanes.par_chunks_exact_mut(deep * WIDTH).zip(scales.par_chunks_exact_mut(blocks * WIDTH));
         parts.zip(rows.par_chunks(WIDTH * k)).for_each(|((lanes, scales), columns)| {
-            let mut q = [0; BLOCK];
+            let mut q = [0; MOST_STEPS];
             for (column, w) in columns.chunks_exact(k).enumerate() {
-                for (block, w) in w.chunks(BLOCK).enumerate() {
+                for (block, w) in w.chunks(grain.block()).enumerate() {
                     scales[block * WIDTH + column] = quantize(grain, w, &mut q);
                     q.iter_mut().for_each(|q| *q = q.wrapping_add(grain.offset())); // of NaN, q is anything
-                    let first = block * BLOCK / grain.per_lane();
+                    let first = block * grain.block() / grain.per_lane();
                     let column = lanes[first * WIDTH + column..].iter_mut().step_by(WIDTH);
-                    column.zip(q.chunks_exact(grain.per_lane())).for_each(|(lane, q)| *lane = grain.lane(q));
+                    column.zip(q[..grain.block()].chunks_exact(grain.per_lane())).for_each(|(lane, q)| *lane = grain.lane(q));
                 }
             }
         });
@@ -155,7 +163,7 @@ impl IntegerPanels {
 
     /// And the `part`th of `parts` of the next one.
     fn panel(&self, panel: usize, part: usize, parts: usize) -> Panel<'_> {
-        let (deep, blocks) = (self.k.div_ceil(self.grain.per_lane()) * WIDTH, self.k.div_ceil(BLOCK) * WIDTH);
+        let (deep, blocks) = (self.k.div_ceil(self.grain.per_lane()) * WIDTH, self.k.div_ceil(self.grain.block()) * WIDTH);
         Panel {
             grain: self.grain,
             lanes: self.lanes[panel * deep..][..deep].as_chunks().0,
@@ -254,11 +262,11 @@ fn tile(kernel: Kernel, left: &Left, w: &Panel<'_>, sums: &mut [[f32; WIDTH]]) {
     }
     match (kernel, w.grain) {
         #[cfg(target_arch = "x86_64")]
-        (Kernel::Avx512Vnni, Grain::Bits8) => rows!(avx512_8: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        (Kernel::Avx512Vnni, Grain::Bits8(_)) => rows!(avx512_8: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
         #[cfg(target_arch = "x86_64")]
         (Kernel::Avx512Vnni, Grain::Bits13) => rows!(avx512_16: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
         #[cfg(target_arch = "x86_64")]
-        (Kernel::AvxVnni, Grain::Bits8) => rows!(avx_8: 1 2 3),
+        (Kernel::AvxVnni, Grain::Bits8(_)) => rows!(avx_8: 1 2 3),
         #[cfg(target_arch = "x86_64")]
         (Kernel::AvxVnni, Grain::Bits13) => rows!(avx_16: 1 2 3),
         (Kernel::Portable, _) => rows!(portable: 1 2 3 4),
@@ -270,11 +278,11 @@ fn portable<const ROWS: usize>(left: &Left, w: &Panel<'_>, sums: &mut [[f32; WID
     let dot = |x: i32, w_lane: i32| -> i32 {
         let ([a, b, c, d], [e, f, g, h]) = (x.to_le_bytes(), w_lane.to_le_bytes());
         match w.grain {
-            Grain::Bits8 => [(a, e), (b, f), (c, g), (d, h)].into_iter().map(|(x, w)| i32::from(x as i8) * i32::from(w)).sum(),
+            Grain::Bits8(_) => [(a, e), (b, f), (c, g), (d, h)].into_iter().map(|(x, w)| i32::from(x as i8) * i32::from(w)).sum(),
             Grain::Bits13 => (x >> 16) * (w_lane >> 16) + i32::from(x as i16) * i32::from(w_lane as i16),
         }
     };
-    let each = BLOCK / w.grain.per_lane();
+    let each = w.grain.block() / w.grain.per_lane();
     let blocks = left.lanes.as_chunks::<ROWS>().0.chunks(each).zip(w.lanes.chunks(each)).zip(w.scales);
     for (block, ((x, w), by)) in blocks.enumerate() {
         for row in 0..ROWS {
@@ -300,7 +308,7 @@ mod tests {
             let fill = |count: usize, seed: u32| (0..count).map(|i| value(i, seed)).collect::<Vec<_>>();
             let (mut x, w, bias, residual) = (fill(rows * k, 1), fill(n * k, 2), fill(n, 3), fill(rows * n, 4));
             x[0] *= 50.0; // an outlier
-            for grain in [Grain::Bits8, Grain::Bits13] {
+            for grain in [Grain::Bits8(64), Grain::Bits8(MOST_STEPS), Grain::Bits13] {
                 let panels = IntegerPanels::new(grain, &w, k);
                 let end = Epilogue { alpha: 0.5, bias: Some(&bias), act: Act::Relu, residual: Some(&residual) };
                 let run = |kernel| {
@@ -317,7 +325,7 @@ mod tests {
                     let dot: f64 = x[row * k..][..k].iter().zip(&w[column * k..][..k]).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
                     let want = (0.5 * dot + f64::from(bias[column])).max(0.0) + f64::from(residual[i]);
                     // Half a step of each factor, of which one in a row has 50 steps for one.
-                    let outlier = if row == 0 { 50.0 * (k.min(BLOCK) as f64).sqrt() } else { 0.0 };
+                    let outlier = if row == 0 { 50.0 * (k.min(grain.block()) as f64).sqrt() } else { 0.0 };
                     let expected_error = ((k as f64).sqrt() + outlier) / f64::from(grain.greatest()) + 1e-6 * want.abs();
                     assert!((f64::from(*y) - want).abs() < expected_error, "[{rows}, {k}] · [{k}, {n}] at {i}: expected {want}, found {y}");
                 }
@@ -337,7 +345,7 @@ mod tests {
     #[test]
     fn what_is_not_finite_stays_so_in_its_row() {
         let (k, n) = (300, 40);
-        let panels = [Grain::Bits8, Grain::Bits13].map(|grain| IntegerPanels::new(grain, &vec![0.5; k * n], k));
+        let panels = [Grain::Bits8(64), Grain::Bits13].map(|grain| IntegerPanels::new(grain, &vec![0.5; k * n], k));
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut x = vec![1.0; 2 * k];
             x[k + 200] = bad;

@@ -4,13 +4,13 @@ use std::ops::Range;
 
 use rten_simd::{Isa, SimdOp};
 
-use super::BLOCK;
+use super::MOST_STEPS;
 use crate::host::View;
 use crate::weights::Grain;
 
 /// `x` in integers, and their scale; NaN where `x` is not finite, so that what comes of it is NaN, too.
 #[inline(always)]
-pub fn quantize(grain: Grain, x: &[f32], q: &mut [i16; BLOCK]) -> f32 {
+pub fn quantize(grain: Grain, x: &[f32], q: &mut [i16; MOST_STEPS]) -> f32 {
     /// Added to a number this size, a float is rounded to a whole one, which stands in its lowest bits.
     const ROUND: f32 = 12_582_912.0;
     const LANES: usize = 16;
@@ -64,33 +64,33 @@ impl SimdOp for Pack<'_> {
     #[inline(always)]
     fn eval<I: Isa>(self, _: I) {
         match self.grain {
-            Grain::Bits8 => self.run::<4>(Grain::Bits8),
-            Grain::Bits13 => self.run::<2>(Grain::Bits13),
+            Grain::Bits8(_) => self.run::<4>(),
+            Grain::Bits13 => self.run::<2>(),
         }
     }
 }
 
 impl Pack<'_> {
     #[inline(always)]
-    fn run<const PER_LANE: usize>(self, grain: Grain) {
-        let Self { x, rows, left, .. } = self;
+    fn run<const PER_LANE: usize>(self) {
+        let Self { grain, x, rows, left } = self;
         let (count, k) = (rows.len(), x.shape[1]);
         left.lanes.resize(k.div_ceil(PER_LANE) * count, 0);
         left.scales.clear();
         left.starts.clear();
-        let mut q = [0; BLOCK];
-        for first in (0..k).step_by(BLOCK) {
-            let steps = first..k.min(first + BLOCK);
+        let mut q = [0; MOST_STEPS];
+        for first in (0..k).step_by(grain.block()) {
+            let steps = first..k.min(first + grain.block());
             for row in 0..count {
                 let x = &x.data[(rows.start + row) * x.strides[0]..][steps.clone()];
                 left.scales.push(quantize(grain, x, &mut q));
                 let mut sum = 0;
-                for q in q {
-                    sum += i32::from(q);
+                for q in &q[..grain.block()] {
+                    sum += i32::from(*q);
                 }
                 left.starts.push(-sum * i32::from(grain.offset()));
                 let lanes = left.lanes[first / PER_LANE * count + row..].iter_mut().step_by(count);
-                for (lane, q) in lanes.zip(q.as_chunks::<PER_LANE>().0) {
+                for (lane, q) in lanes.zip(q[..grain.block()].as_chunks::<PER_LANE>().0) {
                     *lane = grain.lane(q);
                 }
             }

@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, Left, Panel, WIDTH};
+use super::{Left, Panel, WIDTH};
 
 /// Instructions of one width of vectors.
 macro_rules! tile {
@@ -16,7 +16,7 @@ macro_rules! tile {
             fn run<const ROWS: usize>(left: &Left, w: &Panel<'_>, into: &mut [[f32; WIDTH]; ROWS]) {
                 let mut sums = [[$zero(); VECTORS]; ROWS];
                 let (mut next, ahead) = (w.next, w.ahead);
-                let each = BLOCK / w.grain.per_lane();
+                let each = w.grain.block() / w.grain.per_lane();
                 let blocks = left.lanes.as_chunks::<ROWS>().0.chunks(each).zip(w.lanes.chunks(each)).zip(w.scales);
                 let of_rows = left.scales.as_chunks::<ROWS>().0.iter().zip(left.starts.as_chunks::<ROWS>().0);
                 for (((x, w), by), (scales, starts)) in blocks.zip(of_rows) {
