@@ -182,7 +182,7 @@ struct Panel<'a> {
     /// What to bring into the cache meanwhile: at few rows the weights come from memory.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     next: *const i32,
-    /// So much of it in each step.
+    /// Values from one line of it, in each step one, to the next.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     ahead: usize,
 }

@@ -18,7 +18,7 @@ use super::split::{TASK, Work, each, evenly};
 /// Vectors beside each other in a tile.
 const VECTORS: usize = 2;
 /// Steps along k that a tile takes in one go: its panel of the weight, 64 KiB at most, stays in a second-level cache.
-const STEPS: usize = 512;
+pub(super) const STEPS: usize = 512;
 
 /// Lanes of the widest vector that this processor has.
 struct Lanes;
@@ -236,7 +236,7 @@ macro_rules! tiles {
 pub(super) use tiles;
 
 /// into\[ROWS, width\] = a\[k, ROWS\]ᵀ · b\[k, width\], added to what is there unless it is the `first` part of k; meanwhile
-/// brings into the cache what begins at `next`, so many values in each step.
+/// brings into the cache lines from `next` on, in each step one, so many values after the last.
 #[inline(always)]
 pub(super) fn tile<'a, I: Isa, const ROWS: usize>(
     isa: I,

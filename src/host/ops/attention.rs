@@ -8,10 +8,12 @@ use rten_vecmath::Exp;
 
 use super::HostOp;
 use crate::graph::Call;
-use crate::host::product::{pack_left, tile, tiles};
+use crate::host::product::{STEPS, pack_left, tile, tiles};
 use crate::host::split::evenly;
 use crate::host::{Operand, Panels, View};
-use crate::ops::{Attention, queries};
+use crate::ops::{Attention, MAX_HEAD, queries};
+
+const _: () = assert!(MAX_HEAD <= STEPS, "a head is one part of k");
 
 /// One head of one item. Scores are kept key by key, queries in the lanes of vectors, so that the softmax goes straight down and
 /// the product with the values reads them as they are.
@@ -33,7 +35,7 @@ struct Scratch {
     k: Vec<f32>,
     v: Panels,
     scores: Vec<f32>,
-    /// A tile of y; then what each query's row is to be divided by.
+    /// A tile of y; then what each query's row is to be multiplied by.
     rest: Vec<f32>,
 }
 
@@ -55,7 +57,7 @@ impl SimdOp for Head<'_, '_> {
         pack_left(k, 0..keys, most, true, &mut scratch.k);
         scratch.scores.resize(scratch.scores.len().max(keys * width), 0.0);
         scratch.rest.resize((most + 1) * width, 0.0);
-        let (into, sums) = scratch.rest.split_at_mut(most * width);
+        let (into, inverses) = scratch.rest.split_at_mut(most * width);
         for (panel, y) in y.chunks_mut(width).enumerate() {
             let first = panel * width; // query
             let seen = if causal { keys.min(first + y.len()) } else { keys };
@@ -67,10 +69,10 @@ impl SimdOp for Head<'_, '_> {
             }
             let scores = &mut scratch.scores[..seen * width];
             for at in (0..width).step_by(ops.len()) {
-                softmax(isa, scale, causal.then_some(first + at), scores, at..width, &mut sums[at..]);
+                softmax(isa, scale, causal.then_some(first + at), scores, at..width, &mut inverses[at..]);
             }
             for block in evenly(y.len(), most) {
-                let (a, inverse) = (&scores[block.start..], &sums[block.clone()]);
+                let (a, inverse) = (&scores[block.start..], &inverses[block.clone()]);
                 for (panel, at) in (0..head).step_by(width).enumerate() {
                     let b = scratch.v.part(panel, &(0..seen));
                     tiles!(block.len(), rows => {
@@ -99,11 +101,13 @@ fn softmax<I: Isa>(isa: I, scale: f32, first: Option<usize>, scores: &mut [f32],
     for (key, scores) in scores.chunks_exact_mut(width).enumerate() {
         let scores = &mut scores[at.start..][..ops.len()];
         let mut v = ops.mul(ops.load(scores), scale);
-        odd = ops.mul_add(v, ops.zero(), odd); // no number, if v is none or is infinite: a maximum passes over it
+        let mut seen = v;
         let hidden = first.map_or(0, |first| key.saturating_sub(first).min(ops.len()));
         if hidden > 0 {
-            v = ops.select(lowest, v, ops.first_n_mask(hidden));
+            let mask = ops.first_n_mask(hidden);
+            (v, seen) = (ops.select(lowest, v, mask), ops.select(ops.zero(), v, mask));
         }
+        odd = ops.mul_add(seen, ops.zero(), odd); // no number, if it is none or is infinite: a maximum passes over it
         max = ops.max(max, v);
         ops.store(v, scores);
     }
