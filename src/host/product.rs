@@ -94,9 +94,13 @@ impl Panels {
                 [_, 1] => y.chunks_exact_mut(width).enumerate().for_each(|(step, y)| {
                     y[..columns.len()].copy_from_slice(&at(step, columns.start)[..columns.len()]);
                 }),
-                [apart, _] => columns.enumerate().for_each(|(i, column)| {
-                    let column = at(0, column).iter().step_by(apart);
-                    y[i..].iter_mut().step_by(width).zip(column).for_each(|(y, w)| *y = *w);
+                // In parts that a first-level cache holds: a column is written all over its panel.
+                [apart, _] => evenly(k, STEPS).for_each(|steps| {
+                    for (i, column) in columns.clone().enumerate() {
+                        let column = at(steps.start, column).iter().step_by(apart);
+                        let y = y[steps.start * width..steps.end * width][i..].iter_mut().step_by(width);
+                        y.zip(column).for_each(|(y, w)| *y = *w);
+                    }
                 }),
             }
         };
