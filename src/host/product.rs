@@ -94,7 +94,7 @@ impl Panels {
                 [_, 1] => y.chunks_exact_mut(width).enumerate().for_each(|(step, y)| {
                     y[..columns.len()].copy_from_slice(&at(step, columns.start)[..columns.len()]);
                 }),
-                // In parts that a first-level cache holds: a column is written all over its panel.
+                // In parts that a second-level cache holds: a column is written all over its panel.
                 [apart, _] => evenly(k, STEPS).for_each(|steps| {
                     for (i, column) in columns.clone().enumerate() {
                         let column = at(steps.start, column).iter().step_by(apart);
