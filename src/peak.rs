@@ -68,7 +68,8 @@ async fn quickest(gpu: &Gpu, op: ops::Peak, rows: usize) -> Result<f64> {
 
 #[cfg(feature = "host")]
 fn of_host() -> Result<Peak> {
-    use crate::graph::{Data, Kind, Rows};
+    use crate::gpu::Format;
+    use crate::graph::{Data, Kind, Operand, Rows};
     use crate::host::{HostSession, HostWeight, HostWeights};
     use rayon::prelude::*;
 
@@ -76,7 +77,7 @@ fn of_host() -> Result<Peak> {
     let mut graph = Graph::default();
     let (x, w) = (graph.input("x", Rows::Items, SIDE, Kind::F32), graph.weight("w", SIDE, SIDE));
     let y = graph.push("y", ops::Linear { act: ops::Act::None, bias: false, residual: false }, &[x, w])?;
-    let weights = HostWeights::from([(w, HostWeight::packed(&vec![0.5; SIDE * SIDE], SIDE))]);
+    let weights = HostWeights::from([(w, HostWeight::new(Operand::Weight, Format::F32, None, &vec![0.5; SIDE * SIDE], SIDE))]);
     let size = Size { batch: SIDE, tokens: 1 };
     let session = HostSession::new(Arc::new(graph), Arc::new(weights), &[y], size)?;
     let data = vec![0.25; SIDE * SIDE];

@@ -1,5 +1,7 @@
 //! The formats that weight matrices are kept in on the device.
 
+use std::borrow::Cow;
+
 use half::{bf16, f16};
 
 use super::shader::{Part, part};
@@ -73,9 +75,9 @@ impl Format {
     }
 
     /// What a kernel sees of `values` once packed.
-    pub fn round(self, values: &[f32]) -> Vec<f32> {
+    pub fn round(self, values: &[f32]) -> Cow<'_, [f32]> {
         match self {
-            Format::F32 => values.to_vec(),
+            Format::F32 => values.into(),
             Format::F16 => values.iter().map(|&v| f16::from_f32(v).to_f32()).collect(),
             Format::Bf16 => values.iter().map(|&v| bf16::from_f32(v).to_f32()).collect(),
         }

@@ -12,7 +12,6 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use rayon::prelude::*;
 use rten_simd::{Isa, SimdOp};
 
 use self::left::{Left, Pack, quantize};
@@ -134,26 +133,28 @@ pub struct IntegerPanels {
 }
 
 impl IntegerPanels {
-    /// Of a weight `[n, k]`.
-    pub fn new(grain: Grain, rows: &[f32], k: usize) -> Self {
-        let n = rows.len() / k;
+    /// A weight `[n, k]` to be written.
+    pub fn zeros(grain: Grain, n: usize, k: usize) -> Self {
         let (panels, deep, blocks) = (n.div_ceil(WIDTH), k.div_ceil(grain.per_lane()), k.div_ceil(grain.block()));
-        let mut lanes = Memory::new(panels * deep * WIDTH);
-        let mut scales = Memory::new(panels * blocks * WIDTH);
-        let parts = lanes.par_chunks_exact_mut(deep * WIDTH).zip(scales.par_chunks_exact_mut(blocks * WIDTH));
-        parts.zip(rows.par_chunks(WIDTH * k)).for_each(|((lanes, scales), columns)| {
-            let mut q = [0; MOST_STEPS];
-            for (column, w) in columns.chunks_exact(k).enumerate() {
-                for (block, w) in w.chunks(grain.block()).enumerate() {
-                    scales[block * WIDTH + column] = quantize(grain, w, &mut q);
-                    q.iter_mut().for_each(|q| *q = q.wrapping_add(grain.offset())); // of NaN, q is anything
-                    let first = block * grain.block() / grain.per_lane();
-                    let column = lanes[first * WIDTH + column..].iter_mut().step_by(WIDTH);
-                    column.zip(q[..grain.block()].chunks_exact(grain.per_lane())).for_each(|(lane, q)| *lane = grain.lane(q));
-                }
+        Self { grain, k, n, lanes: Memory::new(panels * deep * WIDTH), scales: Memory::new(panels * blocks * WIDTH) }
+    }
+
+    /// Takes in `rows` `[any, k]` of the weight from row `first` on.
+    pub fn write(&mut self, first: usize, rows: &[f32]) {
+        let Self { grain, k, ref mut lanes, ref mut scales, .. } = *self;
+        let (deep, blocks) = (k.div_ceil(grain.per_lane()), k.div_ceil(grain.block()));
+        let mut q = [0; MOST_STEPS];
+        for (i, w) in rows.chunks_exact(k).enumerate() {
+            let (panel, column) = ((first + i) / WIDTH, (first + i) % WIDTH);
+            let (lanes, scales) = (&mut lanes[panel * deep * WIDTH..], &mut scales[panel * blocks * WIDTH..]);
+            for (block, w) in w.chunks(grain.block()).enumerate() {
+                scales[block * WIDTH + column] = quantize(grain, w, &mut q);
+                q.iter_mut().for_each(|q| *q = q.wrapping_add(grain.offset())); // of NaN, q is anything
+                let first = block * grain.block() / grain.per_lane();
+                let column = lanes[first * WIDTH + column..].iter_mut().step_by(WIDTH);
+                column.zip(q[..grain.block()].chunks_exact(grain.per_lane())).for_each(|(lane, q)| *lane = grain.lane(q));
             }
-        });
-        Self { grain, k, n, lanes, scales }
+        }
     }
 
     /// Bytes in memory.
@@ -309,7 +310,8 @@ mod tests {
             let (mut x, w, bias, residual) = (fill(rows * k, 1), fill(n * k, 2), fill(n, 3), fill(rows * n, 4));
             x[0] *= 50.0; // an outlier
             for grain in [Grain::Bits8(64), Grain::Bits8(MOST_STEPS), Grain::Bits13] {
-                let panels = IntegerPanels::new(grain, &w, k);
+                let mut panels = IntegerPanels::zeros(grain, n, k);
+                panels.write(0, &w);
                 let end = Epilogue { alpha: 0.5, bias: Some(&bias), act: Act::Relu, residual: Some(&residual) };
                 let run = |kernel| {
                     let mut y = vec![f32::NAN; rows * n];
@@ -345,7 +347,11 @@ mod tests {
     #[test]
     fn what_is_not_finite_stays_so_in_its_row() {
         let (k, n) = (300, 40);
-        let panels = [Grain::Bits8(64), Grain::Bits13].map(|grain| IntegerPanels::new(grain, &vec![0.5; k * n], k));
+        let panels = [Grain::Bits8(64), Grain::Bits13].map(|grain| {
+            let mut panels = IntegerPanels::zeros(grain, n, k);
+            panels.write(0, &vec![0.5; k * n]);
+            panels
+        });
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut x = vec![1.0; 2 * k];
             x[k + 200] = bad;

@@ -56,3 +56,18 @@ impl<T: Pod> DerefMut for Memory<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_zeros_and_keeps_what_is_written_in_pages_of_either_size() {
+        for count in [0, 1000, (2 << 20) + 1] {
+            let mut memory = Memory::<f32>::new(count);
+            assert!(memory.len() == count && memory.iter().all(|v| *v == 0.0));
+            memory.iter_mut().enumerate().for_each(|(i, v)| *v = i as f32);
+            assert!(memory.iter().enumerate().all(|(i, v)| *v == i as f32));
+        }
+    }
+}

@@ -78,35 +78,52 @@ impl Panels {
         panels
     }
 
-    /// Takes `w` in, in the memory that is there.
-    pub fn pack(&mut self, w: View<'_>) {
-        let ([k, n], width) = (w.shape, VECTORS * Lanes.dispatch());
-        let across = n.next_multiple_of(width);
+    /// A weight `[n, k]` to be written.
+    pub fn zeros(n: usize, k: usize) -> Self {
+        let mut panels = Self::default();
+        panels.reserve(k, n);
+        panels
+    }
+
+    fn reserve(&mut self, k: usize, n: usize) {
+        let width = VECTORS * Lanes.dispatch();
         (self.k, self.n, self.width) = (k, n, width);
-        if self.data.len() < k * across {
-            self.data = Memory::new(k * across);
+        if self.data.len() < k * n.next_multiple_of(width) {
+            self.data = Memory::new(k * n.next_multiple_of(width));
         }
-        let data = &mut self.data[..k * across];
+    }
+
+    /// Takes `w` in, in the memory that is there. One of its strides is 1.
+    pub fn pack(&mut self, w: View<'_>) {
+        let [k, n] = w.shape;
+        self.reserve(k, n);
+        let width = self.width;
+        let data = &mut self.data[..k * n.next_multiple_of(width)];
         let pack = |(panel, y): (usize, &mut [f32])| {
             let columns = panel * width..n.min((panel + 1) * width);
-            let at = |step: usize, column: usize| &w.data[step * w.strides[0] + column * w.strides[1]..];
             match w.strides {
-                [_, 1] => y.chunks_exact_mut(width).enumerate().for_each(|(step, y)| {
-                    y[..columns.len()].copy_from_slice(&at(step, columns.start)[..columns.len()]);
+                [apart, 1] => y.chunks_exact_mut(width).enumerate().for_each(|(step, y)| {
+                    y[..columns.len()].copy_from_slice(&w.data[step * apart + columns.start..][..columns.len()]);
                 }),
-                // In parts that a second-level cache holds: a column is written all over its panel.
-                [apart, _] => evenly(k, STEPS).for_each(|steps| {
-                    for (i, column) in columns.clone().enumerate() {
-                        let column = at(steps.start, column).iter().step_by(apart);
-                        let y = y[steps.start * width..steps.end * width][i..].iter_mut().step_by(width);
-                        y.zip(column).for_each(|(y, w)| *y = *w);
-                    }
-                }),
+                [_, apart] => columns_into(columns.map(|column| &w.data[column * apart..][..k]), y, width),
             }
         };
-        match k * across < TASK {
+        match k * n < TASK {
             true => data.chunks_exact_mut(k * width).enumerate().for_each(pack),
             false => data.par_chunks_exact_mut(k * width).enumerate().for_each(pack),
+        }
+    }
+
+    /// Takes in `rows` `[any, k]` of the weight `[n, k]` from row `first` on.
+    pub fn write(&mut self, first: usize, rows: &[f32]) {
+        let (k, width) = (self.k, self.width);
+        let mut rows = rows.chunks_exact(k);
+        let mut column = first;
+        while rows.len() > 0 {
+            let count = rows.len().min(width - column % width);
+            let y = &mut self.data[column / width * k * width..][..k * width];
+            columns_into(rows.by_ref().take(count), &mut y[column % width..], width);
+            column += count;
         }
     }
 
@@ -128,6 +145,23 @@ impl Panels {
     /// A panel's part: `[steps, width]`.
     pub(super) fn part(&self, panel: usize, steps: &Range<usize>) -> &[f32] {
         &self.data[(panel * self.k + steps.start) * self.width..][..steps.len() * self.width]
+    }
+}
+
+/// Columns into rows of `width`, beside each other.
+fn columns_into<'a>(mut columns: impl ExactSizeIterator<Item = &'a [f32]>, y: &mut [f32], width: usize) {
+    /// Columns at a time: a row of them is written in one go, and their lines stay in a first-level cache whatever lies between.
+    const TOGETHER: usize = 8;
+    for at in (0..columns.len()).step_by(TOGETHER) {
+        let some: [&[f32]; TOGETHER] = std::array::from_fn(|_| columns.next().unwrap_or_default());
+        let y = y[at..].chunks_mut(width);
+        match some.map(<[f32]>::len) {
+            [.., 0] => y.enumerate().for_each(|(step, y)| some.iter().filter_map(|c| c.get(step)).zip(y).for_each(|(v, y)| *y = *v)),
+            _ => {
+                let some = some.map(|column| &column[..some[0].len()]);
+                y.take(some[0].len()).enumerate().for_each(|(step, y)| y[..TOGETHER].copy_from_slice(&some.map(|column| column[step])));
+            }
+        }
     }
 }
 
@@ -303,6 +337,18 @@ mod tests {
             let mut alone = vec![f32::NAN; n];
             product(View::rows(&x[row * k..][..k], k), &panels, Epilogue { residual: Some(&residual[row * n..][..n]), ..end }, &mut alone);
             assert_eq!(alone, y[row * n..][..n], "[{rows}, {k}] · [{k}, {n}]: row {row} alone");
+        }
+    }
+
+    #[test]
+    fn a_weight_is_the_same_however_it_is_written() {
+        let (n, k) = (75, 33);
+        let w: Vec<f32> = (0..n * k).map(|i| value(i, 5)).collect();
+        let whole = Panels::new(View::rows(&w, k).transposed());
+        for rows in [1, 7, 8, 20, n] {
+            let mut panels = Panels::zeros(n, k);
+            w.chunks(rows * k).enumerate().for_each(|(i, some)| panels.write(i * rows, some));
+            assert_eq!(*panels.data, *whole.data, "{rows} rows at a time");
         }
     }
 }

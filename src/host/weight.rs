@@ -4,7 +4,8 @@ use half::{bf16, f16};
 
 use super::{Epilogue, IntegerPanels, Panels, View, integer_product, product};
 use crate::gpu::Format;
-use crate::graph::Value;
+use crate::graph::{self, Value};
+use crate::weights::Grain;
 
 /// A weight in the host's memory.
 pub enum HostWeight {
@@ -22,14 +23,39 @@ pub enum HostWeight {
 pub type HostWeights = HashMap<Value, HostWeight>;
 
 impl HostWeight {
-    /// A matrix `[n, k]` to multiply with.
-    pub fn packed(rows: &[f32], k: usize) -> Self {
-        HostWeight::Packed(Panels::new(View::rows(rows, k).transposed()))
+    /// All of a weight, `[any, width]`.
+    pub fn new(operand: graph::Operand, format: Format, grain: Option<Grain>, values: &[f32], width: usize) -> Self {
+        let mut weight = Self::zeros(operand, format, grain, values.len() / width, width);
+        weight.write(0, values, width);
+        weight
     }
 
-    /// Rows to look up.
-    pub fn table(format: Format, rows: &[f32], width: usize) -> Self {
-        HostWeight::Table { format, bytes: format.pack(rows, width), row_bytes: width.next_multiple_of(8) * format.bytes() }
+    /// Room for `rows` of `width`, zeros so far. A matrix that is multiplied with is kept in integers where `grain` is given.
+    pub fn zeros(operand: graph::Operand, format: Format, grain: Option<Grain>, rows: usize, width: usize) -> Self {
+        match operand {
+            graph::Operand::Rows | graph::Operand::Texture => HostWeight::Plain(vec![0.0; rows * width]),
+            graph::Operand::Weight => match grain {
+                Some(grain) => HostWeight::Integers(IntegerPanels::zeros(grain, rows, width)),
+                None => HostWeight::Packed(Panels::zeros(rows, width)),
+            },
+            graph::Operand::Table => {
+                let row_bytes = width.next_multiple_of(8) * format.bytes();
+                HostWeight::Table { format, bytes: vec![0; rows * row_bytes], row_bytes }
+            }
+        }
+    }
+
+    /// Takes in `values` `[any, width]` from row `first` on.
+    pub fn write(&mut self, first: usize, values: &[f32], width: usize) {
+        match self {
+            HostWeight::Plain(rows) => rows[first * width..][..values.len()].copy_from_slice(values),
+            HostWeight::Packed(panels) => panels.write(first, values),
+            HostWeight::Integers(panels) => panels.write(first, values),
+            HostWeight::Table { format, bytes, row_bytes } => {
+                let packed = format.pack(values, width);
+                bytes[first * *row_bytes..][..packed.len()].copy_from_slice(&packed);
+            }
+        }
     }
 
     /// `x` `[rows, k]` times it into `y` `[rows, n]`.

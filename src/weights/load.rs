@@ -17,7 +17,7 @@ use crate::graph::{Desc, Graph, Operand, Rows, Value};
 #[cfg(feature = "host")]
 use crate::host::HostWeights;
 
-/// Elements read at a time: 8 MiB of f32.
+/// Elements looked at at a time.
 const PIECE: usize = 2 << 20;
 
 /// The format to keep weight matrices in.
@@ -132,7 +132,7 @@ impl Progress {
     }
 }
 
-/// Reads the weights of `graph`, 8 MiB at a time, to where `executor` wants them.
+/// Reads the weights of `graph`, in pieces, to where `executor` wants them.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::TooLarge`], [`Error::Weights`] for a value that `stored` cannot hold.
@@ -239,7 +239,7 @@ async fn fill(checkpoint: &Checkpoint, desc: &Desc, recipe: &Recipe, format: For
         }
         Recipe::Rows(_) | Recipe::Shares { .. } => {
             let mut first = 0;
-            let step = (PIECE / desc.width).max(1);
+            let step = (sink.piece() / desc.width).max(1);
             for (name, range) in parts(checkpoint, recipe) {
                 for start in (range.start..range.end).step_by(step * desc.width) {
                     let values = checkpoint.read(name, start..range.end.min(start + step * desc.width)).await?;

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::graph::{Desc, DeviceWeight, Operand};
 #[cfg(feature = "host")]
-use crate::host::{HostWeight, IntegerPanels};
+use crate::host::HostWeight;
 
 /// A weight's rows are the same in every run.
 #[cfg(feature = "host")]
@@ -21,12 +21,9 @@ pub enum Sink<'a> {
     },
     #[cfg(feature = "host")]
     Host {
-        rows: Vec<f32>,
+        weight: HostWeight,
         width: usize,
         format: Format,
-        operand: Operand,
-        /// Of a matrix that is multiplied with; `None` for f32.
-        grain: Option<Grain>,
     },
 }
 
@@ -56,7 +53,20 @@ impl<'a> Sink<'a> {
                 Ok(Sink::Gpu { gpu, weight: weight? })
             }
             #[cfg(feature = "host")]
-            Executor::Host => Ok(Sink::Host { rows: vec![0.0; desc.rows(NO_RUN) * desc.width], width: desc.width, format, operand, grain }),
+            Executor::Host => {
+                let weight = HostWeight::zeros(operand, format, grain, desc.rows(NO_RUN), desc.width);
+                Ok(Sink::Host { weight, width: desc.width, format })
+            }
+        }
+    }
+
+    /// Values to write at a time: 8 MiB for a device, which each write waits for, and in a browser, where each read goes through
+    /// JavaScript; else what stays in a second-level cache while it is read, checked and packed.
+    pub fn piece(&self) -> usize {
+        match self {
+            #[cfg(all(feature = "host", not(target_arch = "wasm32")))]
+            Sink::Host { .. } => 64 << 10,
+            _ => 2 << 20,
         }
     }
 
@@ -73,8 +83,8 @@ impl<'a> Sink<'a> {
                 if values.len() > 1 << 18 { flush(gpu).await } else { Ok(()) }
             }
             #[cfg(feature = "host")]
-            Sink::Host { rows, width, format, .. } => {
-                rows[first * *width..][..values.len()].copy_from_slice(&format.round(values));
+            Sink::Host { weight, width, format } => {
+                weight.write(first, &format.round(values), *width);
                 Ok(())
             }
         }
@@ -84,14 +94,7 @@ impl<'a> Sink<'a> {
         match self {
             Sink::Gpu { weight, .. } => Filled::Gpu(weight),
             #[cfg(feature = "host")]
-            Sink::Host { rows, width, format, operand, grain } => Filled::Host(match operand {
-                Operand::Rows | Operand::Texture => HostWeight::Plain(rows),
-                Operand::Weight => match grain {
-                    Some(grain) => HostWeight::Integers(IntegerPanels::new(grain, &rows, width)),
-                    None => HostWeight::packed(&rows, width),
-                },
-                Operand::Table => HostWeight::table(format, &rows, width),
-            }),
+            Sink::Host { weight, .. } => Filled::Host(weight),
         }
     }
 }

@@ -96,7 +96,7 @@ impl Case {
     pub fn reference(&self) -> Vec<f32> {
         let mut data = vec![None; self.graph.values.len()];
         for (value, d) in &self.data {
-            data[value.0] = Some(if self.in_format(*value) { self.format.round(d) } else { d.clone() });
+            data[value.0] = Some(if self.in_format(*value) { self.format.round(d).into_owned() } else { d.clone() });
         }
         self.graph.reference(data, self.size).swap_remove(self.output.0)
     }
@@ -118,12 +118,8 @@ impl Case {
         let mut weights = HostWeights::new();
         for (value, data) in self.data.iter().filter(|(v, _)| self.graph.origins[v.0] == Origin::Weight) {
             let width = self.graph.desc(*value).width;
-            let weight = match self.graph.operand(*value) {
-                Operand::Rows | Operand::Texture => HostWeight::Plain(data.clone()),
-                Operand::Table => HostWeight::table(self.format, data, width),
-                Operand::Weight => HostWeight::packed(&self.format.round(data), width),
-            };
-            weights.insert(*value, weight);
+            let data = if self.in_format(*value) { self.format.round(data) } else { data.into() };
+            weights.insert(*value, HostWeight::new(self.graph.operand(*value), self.format, None, &data, width));
         }
         let (inputs, whole) = (self.inputs(), self.whole());
         let inputs: Vec<(Value, Data)> = inputs.iter().map(|&(i, v)| (v, self.input(i, v, &whole))).collect();
