@@ -1,6 +1,6 @@
 //! What a real GPU's compiler makes of the committed kernels, on a machine without that GPU.
 //!
-//!     for family in navi21 navi31 vega10; do
+//!     for family in navi21 gfx1100 vega10; do
 //!         RADV_FORCE_FAMILY=$family VK_DRIVER_FILES=/usr/share/vulkan/icd.d/radeon_icd.x86_64.json cargo run -q --example kernel-stats
 //!     done
 //!
@@ -24,18 +24,15 @@ fn main() {
     let isa = arguments.find(|a| a == "--isa").and_then(|_| arguments.next());
     let gpu = Gpu::open();
     println!("{}", gpu.name);
-    println!("kernel                               VGPRs  spills  workgroup memory  inner loop: instructions  multiply-adds  share");
+    println!("kernel                   VGPRs  spills  workgroup memory   multiply-adds of the instructions in each innermost loop");
     for (what, kernel) in kernels() {
         let stats = gpu.compile(&kernel);
         let number = |key: &str| stats.numbers.iter().find(|(name, _)| name.contains(key)).map_or(-1.0, |(_, v)| *v);
         let spills = number("Spilled VGPRs").max(0.0) + number("Spilled SGPRs").max(0.0);
-        let (instructions, adds) = inner_loop(&stats.isa);
-        println!(
-            "{what:36} {:>5} {spills:>7} {:>17} {instructions:>25} {adds:>14} {:>6.2}",
-            number("VGPRs"),
-            number("LDS"),
-            adds as f64 / instructions.max(1) as f64
-        );
+        let loops = inner_loops(&stats.isa).into_iter();
+        let loops: Vec<String> =
+            loops.map(|(instructions, adds)| format!("{adds} of {instructions}, {:.2}", adds as f64 / instructions as f64)).collect();
+        println!("{what:24} {:>5} {spills:>7} {:>17}   {}", number("VGPRs"), number("LDS"), loops.join("; "));
         if isa.as_deref() == Some(kernel.label) {
             println!("{}", stats.isa);
         }
@@ -70,27 +67,27 @@ fn lowered(graph: &Graph, product: Option<Product>) -> Kernel {
     graph.lower_last(Size { batch: 8, tokens: 50 }, Format::F16, &caps).remove(0)
 }
 
-/// The instructions of the loop with most multiply-adds in it, and those.
-fn inner_loop(isa: &str) -> (usize, usize) {
+/// The instructions of each innermost loop that multiplies and adds, and those of them that do.
+fn inner_loops(isa: &str) -> Vec<(usize, usize)> {
     let lines: Vec<&str> = isa.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
     let labels: BTreeMap<&str, usize> = lines.iter().enumerate().filter_map(|(i, l)| l.strip_suffix(':').map(|name| (name, i))).collect();
     let is_instruction =
         |l: &&&str| ["v_", "s_", "ds_", "buffer_", "global_", "flat_", "scratch_", "exp", "image_"].iter().any(|p| l.starts_with(p));
     // Two in one line where RDNA 3 issues them together.
     let adds = |line: &str| line.split("::").filter(|part| ["fma", "mac", "mad"].iter().any(|m| part.contains(m))).count();
-    let mut best = (0, 0);
-    for (i, line) in lines.iter().enumerate().filter(|(_, l)| l.starts_with("s_cbranch") || l.starts_with("s_branch")) {
-        let Some(&from) = line.split_whitespace().nth(1).and_then(|target| labels.get(target)) else { continue };
-        if from < i {
-            let of_loop: Vec<&&str> = lines[from..=i].iter().filter(is_instruction).collect();
-            let count = of_loop.iter().filter(|l| l.starts_with("v_")).map(|l| adds(l)).sum();
-            // The innermost of those with as many.
-            if count > best.1 || (count == best.1 && of_loop.len() < best.0) {
-                best = (of_loop.len(), count);
-            }
-        }
-    }
-    best
+    let branches = lines.iter().enumerate().filter(|(_, l)| l.starts_with("s_cbranch") || l.starts_with("s_branch"));
+    let loops: Vec<(usize, usize)> = branches
+        .filter_map(|(to, line)| Some((*labels.get(line.split_whitespace().nth(1)?)?, to)))
+        .filter(|(from, to)| from < to)
+        .collect();
+    let innermost = loops.iter().filter(|outer| !loops.iter().any(|l| l != *outer && outer.0 <= l.0 && l.1 <= outer.1));
+    innermost
+        .map(|(from, to)| {
+            let of_loop: Vec<&&str> = lines[*from..=*to].iter().filter(is_instruction).collect();
+            (of_loop.len(), of_loop.iter().filter(|l| l.starts_with("v_")).map(|l| adds(l)).sum())
+        })
+        .filter(|(_, adds)| *adds > 0)
+        .collect()
 }
 
 struct Stats {

@@ -42,27 +42,31 @@ var<workgroup> parts: array<array<f32, 8>, QUERIES>;    // what eight invocation
 
 /// Elements 4·d4 … 4·d4 + 3 of the head whose query begins at element `base`.
 fn query4(base: u32, d4: u32) -> vec4<f32> {
+    if HEAD % 4u == 0u { return q[base / 4u + d4]; }
     let at = base + 4u * d4;
-    if HEAD % 4u == 0u { return q[at / 4u]; }
     return vec4(q[at / 4u][at % 4u], q[(at + 1u) / 4u][(at + 1u) % 4u], q[(at + 2u) / 4u][(at + 2u) % 4u], q[(at + 3u) / 4u][(at + 3u) % 4u]);
 }
 
 /// The same of a key or value, with zeros beyond the head.
 fn key4(base: u32, d4: u32) -> vec4<f32> {
+    if HEAD % 4u == 0u { return kv[base / 4u + d4]; }
     let at = base + 4u * d4;
-    if HEAD % 4u == 0u { return kv[at / 4u]; }
     let v = vec4(kv[at / 4u][at % 4u], kv[(at + 1u) / 4u][(at + 1u) % 4u], kv[(at + 2u) / 4u][(at + 2u) % 4u], kv[(at + 3u) / 4u][(at + 3u) % 4u]);
     return select(vec4(0.0), v, 4u * d4 + vec4(0u, 1u, 2u, 3u) < vec4(HEAD));
 }
 
-fn scaled(y: mat4x4<f32>, by: vec4<f32>) -> mat4x4<f32> {
-    return mat4x4(y[0] * by.x, y[1] * by.y, y[2] * by.z, y[3] * by.w);
+/// Vec4 d4 of four queries.
+fn queries4(base: vec4<u32>, d4: u32) -> mat4x4<f32> {
+    return mat4x4(query4(base.x, d4), query4(base.y, d4), query4(base.z, d4), query4(base.w, d4));
 }
 
-/// Vec4 d4 of four values.
-fn values4(base: vec4<u32>, d4: u32) -> mat4x4<f32> {
-    let d = min(d4, HEAD4 - 1u);
-    return mat4x4(key4(base.x, d), key4(base.y, d), key4(base.z, d), key4(base.w, d));
+/// The same of four keys.
+fn keys4(base: vec4<u32>, d4: u32) -> mat4x4<f32> {
+    return mat4x4(key4(base.x, d4), key4(base.y, d4), key4(base.z, d4), key4(base.w, d4));
+}
+
+fn scaled(y: mat4x4<f32>, by: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(y[0] * by.x, y[1] * by.y, y[2] * by.z, y[3] * by.w);
 }
 
 fn greatest_part(row: u32) -> f32 {
@@ -106,6 +110,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var end = keys;
     if CAUSAL { end = min(keys, tile * QUERIES + QUERIES); }
 
+    let d0 = min(at.x, HEAD4 - 1u); // vec4s of the output that this invocation sums
+    let d1 = min(at.x + 8u, HEAD4 - 1u);
+    let d2 = min(at.x + 16u, HEAD4 - 1u);
+    let d3 = min(at.x + 24u, HEAD4 - 1u);
     var greatest = vec4(LOWEST); // of each of the four queries
     var sum = vec4(0.0);         // of this invocation's keys alone
     var out0: mat4x4<f32>;       // vec4 at.x of the four queries
@@ -116,11 +124,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let key = vec4(k0 + 4u * at.x) + vec4(0u, 1u, 2u, 3u);
         let k_base = item_base + min(key, vec4(keys - 1u)) * op.kv_stride + op.k_at;
         var scores = mat4x4<f32>(); // said: Chromium 156 leaves a declaration in a loop as it was in the round before
-        for (var d = 0u; d < HEAD4; d += 1u) {
-            let qs = mat4x4(query4(q_base.x, d), query4(q_base.y, d), query4(q_base.z, d), query4(q_base.w, d));
-            let ks = transpose(mat4x4(key4(k_base.x, d), key4(k_base.y, d), key4(k_base.z, d), key4(k_base.w, d)));
-            scores += ks * (op.scale * qs); // four at a time: closer than one by one
+        // Eight elements at a time, and scaled then: closer than one by one.
+        for (var d = 0u; d + 1u < HEAD4; d += 2u) {
+            let some = transpose(keys4(k_base, d)) * queries4(q_base, d);
+            scores += op.scale * multiply_add(some, transpose(keys4(k_base, d + 1u)), queries4(q_base, d + 1u));
         }
+        if HEAD4 % 2u == 1u { scores += op.scale * (transpose(keys4(k_base, HEAD4 - 1u)) * queries4(q_base, HEAD4 - 1u)); }
         let seen = key < vec4(keys);
         let s0 = select(vec4(LOWEST), scores[0], seen & (vec4(!CAUSAL) | (key <= vec4(query.x))));
         let s1 = select(vec4(LOWEST), scores[1], seen & (vec4(!CAUSAL) | (key <= vec4(query.y))));
@@ -156,10 +165,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             if first >= end { break; }
             let p = mat4x4(ps[at.y][j], ps[at.y + 8u][j], ps[at.y + 16u][j], ps[at.y + 24u][j]);
             let v_base = item_base + min(vec4(first) + vec4(0u, 1u, 2u, 3u), vec4(keys - 1u)) * op.kv_stride + op.v_at;
-            out0 = multiply_add(out0, values4(v_base, at.x), p);
-            if HEAD > 32u { out1 = multiply_add(out1, values4(v_base, at.x + 8u), p); }
-            if HEAD > 64u { out2 = multiply_add(out2, values4(v_base, at.x + 16u), p); }
-            if HEAD > 96u { out3 = multiply_add(out3, values4(v_base, at.x + 24u), p); }
+            out0 = multiply_add(out0, keys4(v_base, d0), p);
+            if HEAD > 32u { out1 = multiply_add(out1, keys4(v_base, d1), p); }
+            if HEAD > 64u { out2 = multiply_add(out2, keys4(v_base, d2), p); }
+            if HEAD > 96u { out3 = multiply_add(out3, keys4(v_base, d3), p); }
         }
     }
 

@@ -25,6 +25,15 @@ fn fetch_w(col: u32, k: u32) -> mat4x4<f32> {
     return mat4x4(weight4(min(col, last), k, dims.k), weight4(min(col + 8u, last), k, dims.k), weight4(min(col + 16u, last), k, dims.k), weight4(min(col + 24u, last), k, dims.k));
 }
 
+/// Four rows of the tile, and four columns.
+fn rows(i: u32, y: u32) -> mat4x4<f32> {
+    return mat4x4(xs[i][0][y], xs[i][1][y], xs[i][2][y], xs[i][3][y]);
+}
+
+fn columns(i: u32, x: u32) -> mat4x4<f32> {
+    return transpose(mat4x4(ws[i][0][x], ws[i][1][x], ws[i][2][x], ws[i][3][x]));
+}
+
 @compute @workgroup_size(8, 8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) at: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row0 = (group.y + dims.group) * TILE_ROWS;
@@ -50,14 +59,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) a
             x = fetch_x(row0 + t, k + s);
             w = fetch_w(col0 + t, k + s);
         }
-        for (var i = 0u; i < STEP; i += 2u) {
-            let x0 = mat4x4(xs[i][0][at.y], xs[i][1][at.y], xs[i][2][at.y], xs[i][3][at.y]);
-            let w0 = transpose(mat4x4(ws[i][0][at.x], ws[i][1][at.x], ws[i][2][at.x], ws[i][3][at.x]));
-            let x1 = mat4x4(xs[i + 1u][0][at.y], xs[i + 1u][1][at.y], xs[i + 1u][2][at.y], xs[i + 1u][3][at.y]);
-            let w1 = transpose(mat4x4(ws[i + 1u][0][at.x], ws[i + 1u][1][at.x], ws[i + 1u][2][at.x], ws[i + 1u][3][at.x]));
-            y = multiply_add(y, w0, x0);
-            y = multiply_add(y, w1, x1);
-        }
+        y = multiply_add(y, columns(0u, at.x), rows(0u, at.y));
+        y = multiply_add(y, columns(1u, at.x), rows(1u, at.y));
+        y = multiply_add(y, columns(2u, at.x), rows(2u, at.y));
+        y = multiply_add(y, columns(3u, at.x), rows(3u, at.y));
+        y = multiply_add(y, columns(4u, at.x), rows(4u, at.y));
+        y = multiply_add(y, columns(5u, at.x), rows(5u, at.y));
+        y = multiply_add(y, columns(6u, at.x), rows(6u, at.y));
+        y = multiply_add(y, columns(7u, at.x), rows(7u, at.y));
         if !more { break; }
         workgroupBarrier();
     }

@@ -77,7 +77,7 @@ fn masked(r: &mut Random, causal: bool) -> Case {
 }
 
 /// Fault, its case, what stands in the shader, what stands there instead.
-const FAULTS: [(&str, Build, &str, &str); 33] = [
+const FAULTS: [(&str, Build, &str, &str); 34] = [
     ("QuickGELU's 1.702 as 1.7", |r| act(r, Act::QuickGelu), "-1.702", "-1.7"),
     ("GELU's 1/sqrt(2) as 0.707", |r| act(r, Act::Gelu), "0.70710678", "0.707"),
     ("tanh GELU's 0.044715 as 0.0447", |r| act(r, Act::GeluTanh), "0.044715", "0.0447"),
@@ -92,7 +92,13 @@ const FAULTS: [(&str, Build, &str, &str); 33] = [
     ("a causal mask that is late by one", |r| masked(r, true), "key <= vec4(query.x)", "key <= vec4(query.x) + 1u"),
     ("a causal mask that is early by one", |r| masked(r, true), "key <= vec4(query.y)", "key + 1u <= max(vec4(query.y), vec4(1u))"),
     ("lengths not read", |r| masked(r, false), "min(lengths[item], op.keys)", "max(lengths[item], op.keys)"),
-    ("scores of another head width", |r| masked(r, false), "op.scale * qs", "(op.scale * 0.96609) * qs"),
+    ("scores of another head width", |r| masked(r, false), "op.scale * multiply_add", "0.96609 * op.scale * multiply_add"),
+    (
+        "an odd head's last elements left out",
+        |r| attention(r, Size { batch: 2, tokens: 33 }, Attention { heads: 3, head: 12, causal: false }, 1.0, vec![33.0, 9.0]),
+        "HEAD4 % 2u == 1u",
+        "HEAD4 == 0u",
+    ),
     (
         "positions of the next patch",
         |r| patch_embed(r, PatchEmbed { size: 30, patch: 7, class: true }, 60, Format::F32),
