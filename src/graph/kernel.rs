@@ -63,6 +63,8 @@ pub struct Kernel {
     pub cut: usize,
     /// Floating-point operations, a multiply-add counted as two.
     pub flops: u64,
+    /// How many times its workgroups read each input, for profiles.
+    pub reads: Vec<f64>,
 }
 
 impl Kernel {
@@ -82,7 +84,14 @@ impl Kernel {
             grid,
             cut,
             flops: op.flops(call),
+            reads: vec![1.0; call.inputs.len()],
         }
+    }
+
+    /// With how often its workgroups read the first inputs, each of which is else read once.
+    pub fn reads(mut self, times: impl IntoIterator<Item = f64>) -> Self {
+        self.reads.iter_mut().zip(times).for_each(|(reads, times)| *reads = times);
+        self
     }
 
     /// With values for the shader's `override` constants.

@@ -1,6 +1,8 @@
 //! Where a run's time goes.
 
-use super::{Data, Graph, Session, Size, Value};
+use super::kernel::Kernel;
+use super::session::lowered;
+use super::{Data, Graph, Operand, Origin, Session, Size, Value};
 use crate::error::{Error, Result};
 
 /// The time of one node of a run.
@@ -12,16 +14,48 @@ pub struct Timing {
     pub ms: f64,
     /// Floating-point operations.
     pub flops: u64,
-    /// Bytes that it reads and writes, each once: weights at four bytes an element.
-    pub bytes: u64,
+    pub dispatches: usize,
+    /// Bytes that it reads of weights and of the run's inputs, each once; of a table those of the rows that are looked up.
+    pub given_bytes: u64,
+    /// Bytes that it reads of what other nodes made, each once.
+    pub read_bytes: u64,
+    pub written_bytes: u64,
+    /// Bytes that its workgroups read and write, what several of them read counted each time: most comes from caches. The
+    /// host's, which has no workgroups, are as above.
+    pub asked_bytes: u64,
 }
 
 impl Timing {
-    pub(crate) fn of(graph: &Graph, node: usize, size: Size, ms: f64) -> Self {
+    /// `kept` says how many bytes a weight takes.
+    pub(crate) fn of(graph: &Graph, node: usize, size: Size, ms: f64, kept: impl Fn(Value) -> u64, kernels: &[Kernel]) -> Self {
         let node = &graph.nodes[node];
-        let flops = graph.with_call(node, size, |_| None, |call| node.op.flops(call));
-        let bytes = node.inputs.iter().chain(&node.outputs).map(|v| graph.desc(*v).bytes(size)).sum();
-        Self { op: node.op.name(), value: graph.desc(node.outputs[0]).name.clone(), ms, flops, bytes }
+        let written = node.outputs.iter().map(|v| graph.desc(*v).bytes(size)).sum();
+        let rows = graph.desc(node.outputs[0]).rows(size);
+        let bytes = |i: usize| match (graph.origins[node.inputs[i].0], node.op.operands()[i]) {
+            (Origin::Weight, Operand::Table) => kept(node.inputs[i]) / graph.desc(node.inputs[i]).rows(size).max(1) as u64 * rows as u64,
+            (Origin::Weight, _) => kept(node.inputs[i]),
+            _ => graph.desc(node.inputs[i]).bytes(size),
+        };
+        let made = |i: &usize| graph.origins[node.inputs[*i].0] == Origin::Node;
+        let (read, given): (Vec<usize>, Vec<usize>) = (0..node.inputs.len()).partition(made);
+        let [read, given] = [read, given].map(|inputs| inputs.into_iter().map(bytes).sum());
+        let asked = |k: &Kernel| written + k.reads.iter().enumerate().map(|(i, times)| (times * bytes(i) as f64) as u64).sum::<u64>();
+        Self {
+            op: node.op.name(),
+            value: graph.desc(node.outputs[0]).name.clone(),
+            ms,
+            flops: graph.with_call(node, size, |_| None, |call| node.op.flops(call)),
+            dispatches: kernels.len(),
+            given_bytes: given,
+            read_bytes: read,
+            written_bytes: written,
+            asked_bytes: if kernels.is_empty() { given + read + written } else { kernels.iter().map(asked).sum() },
+        }
+    }
+
+    /// Bytes that it reads and writes, each once.
+    pub fn bytes(&self) -> u64 {
+        self.given_bytes + self.read_bytes + self.written_bytes
     }
 }
 
@@ -48,7 +82,12 @@ impl Session {
         for (node, t) in nodes.iter().zip(ticks.chunks_exact(2)) {
             ms[*node] += t[1].saturating_sub(t[0]) as f64 * period / 1e6;
         }
-        Ok((0..ms.len()).map(|node| Timing::of(&self.graph, node, size, ms[node])).collect())
+        let kept = |value: Value| self.weights.get(&value).map_or(0, |w| w.bytes());
+        let kernels = lowered(&self.gpu, &self.graph, &self.weights, size);
+        let mut timings: Vec<_> = (0..ms.len()).map(|n| Timing::of(&self.graph, n, size, ms[n], kept, &kernels[n])).collect();
+        timings.iter_mut().for_each(|t| t.dispatches = 0);
+        nodes.iter().for_each(|node| timings[*node].dispatches += 1); // large kernels are cut
+        Ok(timings)
     }
 
     /// Submits a run whose every dispatch has a pass of its own, between two timestamps: the node of each, and its ticks.

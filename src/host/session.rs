@@ -75,7 +75,8 @@ impl HostSession {
         let mut timings = Vec::new();
         let mut start = Instant::now();
         let slots = self.run(inputs, size, |node, graph| {
-            timings.push(Timing::of(graph, node, size, start.elapsed().as_secs_f64() * 1e3));
+            let ms = start.elapsed().as_secs_f64() * 1e3;
+            timings.push(Timing::of(graph, node, size, ms, |value| self.weights[&value].bytes(), &[]));
             start = Instant::now();
         })?;
         self.free.lock().unwrap_or_else(PoisonError::into_inner).push(slots);

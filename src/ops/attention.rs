@@ -93,7 +93,10 @@ impl Op for Attention {
     fn lower(&self, call: &Call, _: &Caps) -> Vec<Kernel> {
         let (q, kv) = (call.inputs[0], call.inputs[1]);
         // Tiles of queries and items along one axis, so that a long sequence can be cut, too.
-        let grid = [1, self.heads as u32, (queries(call) as u32).div_ceil(QUERIES) * call.size.batch as u32];
+        let tiles = (queries(call) as u32).div_ceil(QUERIES);
+        let grid = [1, self.heads as u32, tiles * call.size.batch as u32];
+        let columns = |of: &Desc, count: usize| (count * self.width()) as f64 / of.width as f64; // of its row, that are read
+        let reads = [columns(q, 1), f64::from(tiles) * columns(kv, 2)];
         let dims = AttentionDims {
             keys: kv.rows.per_item(call.size) as u32,
             q_step: q.rows.per_item(call.size) as u32, // 0 for a weight: one query for all items
@@ -106,7 +109,7 @@ impl Op for Attention {
         let flag = |on: bool| on as u32 as f64;
         let constants = [("HEAD", self.head as f64), ("CAUSAL", flag(self.causal)), ("LENGTHS", flag(lengths))];
         let kernel = Kernel::new(self, call, &[part!("multiply_add.wgsl"), SHADER], (grid, 2));
-        vec![if lengths { kernel } else { kernel.absent(2) }.constants(constants).op_dims(dims)]
+        vec![if lengths { kernel } else { kernel.absent(2) }.constants(constants).op_dims(dims).reads(reads)]
     }
 
     fn reference(&self, data: &[&[f32]], call: &Call) -> Vec<f32> {

@@ -38,5 +38,5 @@ pub(super) fn kernel(op: &dyn Op, call: &Call, caps: &Caps, own: Part) -> Kernel
         Product::Tile | Product::Few => part!("multiply_add.wgsl"),
         Product::Direct | Product::Subgroup => part!("product_lanes.wgsl"),
     };
-    Kernel::new(op, call, &[shared, PARTS[product as usize], own], ([x, y, 1], 1))
+    Kernel::new(op, call, &[shared, PARTS[product as usize], own], ([x, y, 1], 1)).reads([x, y].map(f64::from))
 }

@@ -139,14 +139,16 @@ impl Bench {
             .map(|(op, all)| {
                 let ms: f64 = all.iter().map(|t| t.ms).sum();
                 let rate = |of: fn(&Timing) -> u64| all.iter().map(|t| of(t)).sum::<u64>() as f64 / 1e6 / ms.max(1e-9);
-                let (gflops, gbytes) = (rate(|t| t.flops), rate(|t| t.bytes));
+                let (gflops, gbytes) = (rate(|t| t.flops), rate(Timing::bytes));
                 let of_peak = (gflops / peak.gflops).max(gbytes / peak.gbytes_per_second); // of the one that it is nearer to
                 json!({"op": op, "calls": all.len(), "ms": ms, "gflops": gflops, "gbytes_per_second": gbytes, "of_peak": of_peak, "share": ms / total_ms.max(1e-9)})
             })
             .collect();
         documents.sort_by(|a, b| b["ms"].as_f64().unwrap_or(0.0).total_cmp(&a["ms"].as_f64().unwrap_or(0.0)));
+        let traffic = Traffic::of(&timings);
         if !g.json {
             say(&format!("{tower}  batch {batch}  {total_ms:.2} ms in {} ops", timings.len()))?;
+            say(&traffic.line())?;
             say("  op            calls        ms   GFLOP/s      GB/s   of the peak   share")?;
             for d in &documents {
                 let number = |key: &str| d[key].as_f64().unwrap_or(0.0);
@@ -162,7 +164,9 @@ impl Bench {
                 ))?;
             }
         }
-        Ok(json!({"tower": tower, "batch": batch, "ms": total_ms, "ops": documents}))
+        Ok(
+            json!({"tower": tower, "batch": batch, "ms": total_ms, "dispatches": traffic.dispatches, "bytes": traffic.bytes, "asked_bytes": traffic.asked, "least_bytes": traffic.least, "ops": documents}),
+        )
     }
 
     /// One call of a tower.
@@ -197,6 +201,37 @@ impl Bench {
         }
         times.sort_by(f64::total_cmp);
         Ok(Times(times))
+    }
+}
+
+/// What a run moves, in bytes.
+struct Traffic {
+    dispatches: usize,
+    /// Each operand of each op once.
+    bytes: u64,
+    /// What the workgroups ask for.
+    asked: u64,
+    /// The least that there is: weights and inputs once, and once each activation.
+    least: u64,
+}
+
+impl Traffic {
+    fn of(timings: &[Timing]) -> Self {
+        let sum = |of: fn(&Timing) -> u64| timings.iter().map(of).sum();
+        Self {
+            dispatches: timings.iter().map(|t| t.dispatches).sum(),
+            bytes: sum(Timing::bytes),
+            asked: sum(|t| t.asked_bytes),
+            least: sum(|t| t.given_bytes + t.written_bytes),
+        }
+    }
+
+    fn line(&self) -> String {
+        let [bytes, asked, least] = [self.bytes, self.asked, self.least].map(|b| b as f64 / 1e6);
+        let dispatches = if self.dispatches > 0 { format!("{} dispatches: ", self.dispatches) } else { String::new() };
+        format!(
+            "  {dispatches}{bytes:.0} MB read and written ({asked:.0} MB by all workgroups); weights and each activation once: {least:.0} MB"
+        )
     }
 }
 
