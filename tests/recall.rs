@@ -124,3 +124,26 @@ fn recall_is_pytorchs_and_what_is_not_there_is_seldom_found() {
     assert_eq!((nothing.code, nothing.out.as_str()), (0, "nothing found\n"), "{}", nothing.err);
     assert!(nothing.err.contains("no picture fits `fireworks`") && nothing.err.contains("--threshold -1"), "{}", nothing.err);
 }
+
+/// The best label of each picture among all captions.
+fn labels_of(folder: &Path, queries: &[&str], compute: &str) -> Vec<String> {
+    let arguments = ["classify", "-m", "pico", "--device", "cpu", "--compute", compute, "-q", "--json", "--top", "1", "--labels-file", "-"];
+    let said = run_with_input(&[&arguments[..], &[text(folder)]].concat(), queries.join("\n").as_bytes());
+    let best = |image: &Value| image["labels"][0]["label"].as_str().unwrap().to_string();
+    said.json()["images"].as_array().unwrap().iter().map(best).collect()
+}
+
+#[test]
+fn in_integers_nearly_every_picture_has_the_label_that_it_has_in_f32() {
+    if !clip_wgpu::host::multiplies_integers() {
+        return eprintln!("skipped: this processor has neither AVX512-VNNI nor AVX-VNNI");
+    }
+    let folder = scratch("integers").join("pictures");
+    let expected = pictures(&folder);
+    let (captions, queries) = (strings(&expected["captions"]), strings(&expected["queries"]));
+    let [f32, int8] = ["f32", "int8"].map(|compute| labels_of(&folder, &queries, compute));
+    let right = |labels: &[String]| labels.iter().zip(&captions).filter(|(label, caption)| label == *caption).count();
+    let (same, right) = (f32.iter().zip(&int8).filter(|(a, b)| a == b).count(), [&f32, &int8].map(|labels| right(labels)));
+    println!("of 2,000 pictures {same} have the same label of 632; right are {} in f32, {} in int8", right[0], right[1]);
+    assert!(same >= 1980 && right[0].abs_diff(right[1]) <= 10, "{same} {right:?}");
+}
