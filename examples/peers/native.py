@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""The command beside PyTorch, open_clip and onnxruntime on one machine: the same weights and pictures, rounds alternating, and the
-cosine to ours beside each time.
+"""The command beside PyTorch, open_clip, onnxruntime, candle, burn, meganeura and clip.cpp on one machine: the same weights and
+pictures, rounds alternating, and the cosine to ours beside each time.
 
     python scripts/reference/full_size.py target/full/ViT-B-32-hf --model ViT-B-32 --layout hf
     python examples/peers/onnx_export.py target/full/ViT-B-32-hf target/peers/ViT-B-32-hf
     cargo build --release
-    python examples/peers/native.py target/full/ViT-B-32-hf --onnx target/peers --devices 'cpu,cpu int8' --out docs/peers
+    cargo build --release --manifest-path examples/peers/rust/Cargo.toml --target-dir target/peers-rust
+    python examples/peers/native.py target/full/ViT-B-32-hf --onnx target/peers --rust candle,burn-flex --devices 'cpu,cpu int8' --out docs/peers
 
 Medians over the rounds; every one of a round runs for a second. On a machine with CUDA PyTorch also runs there, in f32 and f16.
 """
@@ -17,6 +18,7 @@ import os
 import platform
 import statistics
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -27,6 +29,9 @@ import numpy as np
 import torch
 import transformers
 from PIL import Image
+from safetensors.numpy import load_file, save_file
+
+from clip_cpp import ClipCpp
 
 ROOT = Path(__file__).parents[2]
 PICTURES = sorted((ROOT / "assets/samples").glob("*.png"))  # not JPEG, whose decoders differ
@@ -59,6 +64,36 @@ def timed(call, seconds):
         call()
         times.append(1e3 * (time.perf_counter() - start))
     return statistics.median(times)
+
+
+def times_of(peer, tower, x, batches, seconds):
+    """Milliseconds by batch."""
+    if isinstance(peer, Rust):
+        return peer.times(tower, x, batches, seconds)
+    return {batch: timed(lambda: peer.run(tower, x[:batch]), seconds) for batch in batches}
+
+
+class Rust:
+    """An engine of examples/peers/rust, which is a command as ours is."""
+
+    def __init__(self, folder, engine):
+        self.folder, self.engine = folder, engine
+
+    def call(self, scratch, tower, x, *what):
+        given = f"{scratch}/input.safetensors"
+        save_file({"pixels": x} if tower == "image" else {"ids": x.astype(np.int32)}, given)
+        command = [str(ROOT / "target/peers-rust/release/clip-peers"), self.engine, str(self.folder), given, *what]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def run(self, tower, x):
+        with tempfile.TemporaryDirectory() as scratch:
+            self.call(scratch, tower, x, "embed", f"{scratch}/output.safetensors")
+            return load_file(f"{scratch}/output.safetensors")["embedding"]
+
+    def times(self, tower, x, batches, seconds):
+        with tempfile.TemporaryDirectory() as scratch:
+            printed = self.call(scratch, tower, x[: max(batches)], "time", ",".join(map(str, batches)), str(seconds))
+        return {int(batch): ms for batch, ms in json.loads(printed).items()}
 
 
 class Torch:
@@ -100,6 +135,9 @@ class Onnx:
         return self.of[tower].run(None, {"pixels" if tower == "image" else "ids": array})[0]
 
 
+NAMES = {"candle": "candle", "burn-flex": "burn, flex (CPU)", "burn-wgpu": "burn, wgpu", "meganeura": "meganeura, one at a time"}
+
+
 def quantised(folder):
     from onnxruntime.quantization import QuantType, quantize_dynamic
     for tower in ("image", "text"):
@@ -109,10 +147,11 @@ def quantised(folder):
 
 def peers_of(folder, options):
     """By name."""
-    peers = {"PyTorch, eager": Torch(folder, "eager"), "PyTorch, SDPA (transformers' default)": Torch(folder, "sdpa")}
-    if options.compile:
-        peers["PyTorch, torch.compile"] = Torch(folder, "sdpa", compiled=True)
-    if torch.cuda.is_available():
+    of_torch = {"eager": ("PyTorch, eager", "eager", False), "sdpa": ("PyTorch, SDPA (transformers' default)", "sdpa", False),
+                "compile": ("PyTorch, torch.compile", "sdpa", True)}
+    chosen = [of_torch[kind] for kind in options.torch.split(",") if kind]
+    peers = {name: Torch(folder, attention, compiled=compiled) for name, attention, compiled in chosen}
+    if chosen and torch.cuda.is_available():
         peers["PyTorch, SDPA, CUDA f32"] = Torch(folder, "sdpa", "cuda")
         peers["PyTorch, SDPA, CUDA f16"] = Torch(folder, "sdpa", "cuda", torch.float16)
     if options.open_clip:
@@ -121,6 +160,10 @@ def peers_of(folder, options):
         quantised(options.onnx / folder.name)
         peers["onnxruntime, f32"] = Onnx(options.onnx / folder.name)
         peers["onnxruntime, int8 weights"] = Onnx(options.onnx / folder.name, ".int8")
+    for engine in filter(None, options.rust.split(",")):
+        peers[NAMES.get(engine, engine)] = Rust(folder, engine)
+    if options.clip_cpp:
+        peers["clip.cpp, f32, one at a time"] = ClipCpp(folder, options.clip_cpp, THREADS)
     return peers
 
 
@@ -160,8 +203,8 @@ def measure(folder, options):
                 for batch, ms in ours(folder, how, tower, batches[tower], options.seconds).items():
                     times[ours_named(how), tower, batch].append(ms)
             for name, peer in peers.items():
-                for batch in batches[tower]:
-                    times[name, tower, batch].append(timed(lambda: peer.run(tower, x[:batch]), options.seconds))
+                for batch, ms in times_of(peer, tower, x, batches[tower], options.seconds).items():
+                    times[name, tower, batch].append(ms)
         print(f"{folder.name}: round {r + 1} of {options.rounds}", flush=True)
     return [{"model": folder.name, "name": n, "tower": t, "batch": b, "ms": statistics.median(v), "rounds": v, "cosine": cosines.get(n)}
             for (n, t, b), v in times.items()]
@@ -185,7 +228,9 @@ def main():
     parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("--onnx", type=Path, help="where onnx_export.py wrote to, a folder per model")
     parser.add_argument("--open-clip", action="store_true", help="open_clip as well")
-    parser.add_argument("--compile", action="store_true", help="torch.compile as well, which takes minutes")
+    parser.add_argument("--torch", default="eager,sdpa", help="of eager, sdpa, compile, with commas; compile takes minutes")
+    parser.add_argument("--rust", default="", help="of candle, burn-flex, burn-wgpu, meganeura, with commas")
+    parser.add_argument("--clip-cpp", type=Path, help="clip.cpp's folder, built: see clip_cpp.py")
     parser.add_argument("--batches", default="1,8", help="of pictures")
     parser.add_argument("--texts", default="1,8", help="batches of texts")
     parser.add_argument("--rounds", type=int, default=3)
@@ -198,6 +243,9 @@ def main():
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
     for module in ["onnxruntime"] * bool(options.onnx) + ["open_clip"] * options.open_clip:
         versions[module] = __import__(module).__version__
+    if options.rust:
+        lock = (ROOT / "examples/peers/rust/Cargo.lock").read_text().split("\n\n")
+        versions |= {name: p.split('version = "')[1].split('"')[0] for name in ("candle-core", "burn", "meganeura") for p in lock if f'name = "{name}"\n' in p}
     lines = [f"# Beside others, {datetime.date.today()}", "",
              f"{cpu}, {THREADS} threads; {', '.join(f'{k} {v}' for k, v in versions.items())}. Medians of {options.rounds} alternating rounds "
              f"in ms; in brackets the time in that of the first row, the median of the rounds' ratios.", "", f"`python {' '.join(os.sys.argv)}`"]

@@ -228,10 +228,11 @@ impl Traffic {
 
     fn line(&self) -> String {
         let [bytes, asked, least] = [self.bytes, self.asked, self.least].map(|b| b as f64 / 1e6);
-        let dispatches = if self.dispatches > 0 { format!("{} dispatches: ", self.dispatches) } else { String::new() };
-        format!(
-            "  {dispatches}{bytes:.0} MB read and written ({asked:.0} MB by all workgroups); weights and each activation once: {least:.0} MB"
-        )
+        let least = format!("weights and each activation once: {least:.0} MB");
+        match self.dispatches {
+            0 => format!("  {bytes:.0} MB read and written; {least}"), // the host
+            n => format!("  {n} dispatches: {bytes:.0} MB read and written ({asked:.0} MB by all workgroups); {least}"),
+        }
     }
 }
 
