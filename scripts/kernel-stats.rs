@@ -42,28 +42,28 @@ fn main() {
 /// A layer's kernels on GPUs: weights in f16, 400 rows of 768.
 fn kernels() -> Vec<(String, Kernel)> {
     let mut found = Vec::new();
-    for product in [Product::Tile, Product::Few] {
+    for (product, f16) in [(Product::Tile, false), (Product::Few, false), (Product::Tile, true), (Product::Few, true)] {
         let mut g = Graph::default();
         let x = g.input("x", Rows::Items, 768, Kind::F32);
         let (w, b) = (g.weight("w", 768, 768), g.weight("b", 1, 768));
         g.push("y", Linear { act: Act::QuickGelu, bias: true, residual: false }, &[x, w, b]).unwrap();
-        found.push((format!("{} (linear)", product.name()), lowered(&g, Some(product))));
+        let what = format!("{}{} (linear)", product.name(), if f16 { "_f16" } else { "" });
+        found.push((what, lowered(&g, Caps { product: Some(product), f16, ..Caps::default() })));
     }
     let mut g = Graph::default();
     let qkv = g.input("qkv", Rows::Tokens, 3 * 768, Kind::F32);
     let lengths = g.input("lengths", Rows::Items, 1, Kind::U32);
     g.push("y", Attention { heads: 12, head: 64, causal: false }, &[qkv, qkv, lengths]).unwrap();
-    found.push(("attention, heads of 64".into(), lowered(&g, None)));
+    found.push(("attention, heads of 64".into(), lowered(&g, Caps::default())));
     let mut g = Graph::default();
     let x = g.input("x", Rows::Items, 768, Kind::F32);
     let (gain, bias) = (g.weight("g", 1, 768), g.weight("b", 1, 768));
     g.push("y", LayerNorm { eps: 1e-5 }, &[x, gain, bias]).unwrap();
-    found.push(("layer_norm".into(), lowered(&g, None)));
+    found.push(("layer_norm".into(), lowered(&g, Caps::default())));
     found
 }
 
-fn lowered(graph: &Graph, product: Option<Product>) -> Kernel {
-    let caps = Caps { product, ..Caps::default() };
+fn lowered(graph: &Graph, caps: Caps) -> Kernel {
     graph.lower_last(Size { batch: 8, tokens: 50 }, Format::F16, &caps).remove(0)
 }
 
@@ -73,8 +73,12 @@ fn inner_loops(isa: &str) -> Vec<(usize, usize)> {
     let labels: BTreeMap<&str, usize> = lines.iter().enumerate().filter_map(|(i, l)| l.strip_suffix(':').map(|name| (name, i))).collect();
     let is_instruction =
         |l: &&&str| ["v_", "s_", "ds_", "buffer_", "global_", "flat_", "scratch_", "exp", "image_"].iter().any(|p| l.starts_with(p));
-    // Two in one line where RDNA 3 issues them together.
-    let adds = |line: &str| line.split("::").filter(|part| ["fma", "mac", "mad"].iter().any(|m| part.contains(m))).count();
+    // Two in one line where RDNA 3 issues them together, two in one where they are of f16.
+    let add = |part: &str| match ["fma", "mac", "mad"].iter().any(|m| part.contains(m)) {
+        true => 1 + usize::from(part.contains("_pk_")),
+        false => 0,
+    };
+    let adds = |line: &str| line.split("::").map(add).sum::<usize>();
     let branches = lines.iter().enumerate().filter(|(_, l)| l.starts_with("s_cbranch") || l.starts_with("s_branch"));
     let loops: Vec<(usize, usize)> = branches
         .filter_map(|(to, line)| Some((*labels.get(line.split_whitespace().nth(1)?)?, to)))

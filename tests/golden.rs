@@ -245,6 +245,26 @@ fn arithmetic_in_int8() {
     }
 }
 
+/// Layers that multiply in f16, where the GPU has it: their embeddings' cosine to those of PyTorch's f32.
+#[test]
+fn arithmetic_in_f16() {
+    let options = Options { compute: Compute::F16, ..Options::default() };
+    let refused = |executor: &Executor| match load_changed(executor, "hf_quick", options.clone(), &[], |_| {}) {
+        Ok(_) => panic!("it was not refused"),
+        Err(error) => error.to_string(),
+    };
+    assert!(refused(&Executor::Host).contains("choose the device gpu"));
+    if let Some(gpu) = common::application_gpu() {
+        assert!(refused(&gpu.into()).contains("does not have"));
+    }
+    let Some(gpu) = common::gpu().filter(|gpu| gpu.clone().in_f16().is_ok()) else { return };
+    for (model, ..) in FAMILIES {
+        let worst = worst_on(&gpu.clone().into(), model, options.clone(), |_| {});
+        println!("{model}: 1 - cosine {:.1e}", 1.0 - worst.cosine);
+        assert!((1e-12..1e-5).contains(&(1.0 - worst.cosine)), "{model}: 1 - cosine {:.1e}", 1.0 - worst.cosine); // f32 gives 0
+    }
+}
+
 /// What each patch gives, where a class token, an average or a head pools them (`scripts/reference/parts.py`).
 #[test]
 fn parts_of_patches() {
@@ -412,6 +432,10 @@ fn full_size() {
     for folder in folders.split(':') {
         for executor in common::application_gpu().map(Executor::Gpu).into_iter().chain([Executor::Host]) {
             check_on(&executor, folder, BOUND);
+            if let Some(gpu) = common::gpu().filter(|gpu| matches!(executor, Executor::Gpu(_)) && gpu.clone().in_f16().is_ok()) {
+                let options = Options { compute: Compute::F16, ..Options::default() };
+                println!("  in f16: 1 - cosine {:.1e}", 1.0 - worst_on(&gpu.into(), folder, options, |_| {}).cosine);
+            }
             if matches!(executor, Executor::Host) && clip_wgpu::host::multiplies_integers() {
                 let options = Options { compute: Compute::Int8, ..Options::default() };
                 println!("  in int8: cosine {:.5}", worst_on(&executor, folder, options, |_| {}).cosine);

@@ -46,6 +46,29 @@ fn linear_over_rows_and_widths() {
     }
 }
 
+/// Factors are rounded to f16, and so are sums of sixteen; between the two kernels, not even that differs.
+#[test]
+fn linear_in_f16() {
+    let Some(gpu) = common::gpu() else { return };
+    let f16 = |name: &str| gpu.clone().with_kernel(name).unwrap().in_f16();
+    let error = f16("product_direct").unwrap_err().to_string();
+    let (Ok(tile), Ok(few)) = (f16("product_tile"), f16("product_few")) else {
+        return eprintln!("ignored: {}", gpu.in_f16().unwrap_err());
+    };
+    assert!(error.contains("product_direct has no f16 arithmetic"), "{error}");
+    let mut r = Random(13);
+    for rows in ROWS {
+        for (k, n) in [(5, 3), (8, 8), (60, 180), (257, 130), (768, 66)] {
+            for format in [Format::F32, Format::F16] {
+                let case = linear(&mut r, rows, k, n, Linear { act: Act::QuickGelu, bias: true, residual: true }, format, 2.0);
+                let (y, error) = (case.run(&tile), nmse(&case.run(&tile), &case.reference()));
+                assert!((1e-10..1e-6).contains(&error), "linear [{rows}, {k}] → {n} {format:?}: nmse {error:.2e}");
+                assert_eq!(y, case.run(&few), "linear [{rows}, {k}] → {n} {format:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn linear_activations_up_to_large_values() {
     let mut r = Random(2);

@@ -21,6 +21,7 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 fn capabilities(kernel: &Kernel) -> Capabilities {
     let has = |file: &str| kernel.parts.iter().any(|p| p.file == file);
     let f16 = if has("weight/f16.wgsl") { Capabilities::SHADER_FLOAT16_IN_FLOAT32 } else { Capabilities::empty() };
+    let f16 = if has("f16.wgsl") { f16 | Capabilities::SHADER_FLOAT16 } else { f16 };
     if has("product_subgroup.wgsl") { f16 | Capabilities::SUBGROUP } else { f16 }
 }
 
@@ -56,11 +57,12 @@ fn ops() -> Vec<Case> {
 
 /// Every kernel that any class of device takes for these ops.
 fn kernels() -> Vec<(String, Kernel)> {
-    let caps = |product| Caps { subgroups: true, product: Some(product), ..Caps::default() };
+    let caps = |product, f16| Caps { subgroups: true, product: Some(product), f16, ..Caps::default() };
+    let all = Product::ALL.map(|product| (product, false)).into_iter().chain([Product::Tile, Product::Few].map(|product| (product, true)));
     let mut found: Vec<(String, Kernel)> = Vec::new();
     for case in ops() {
-        for product in Product::ALL {
-            for kernel in case.kernels(&caps(product)) {
+        for (product, f16) in all.clone() {
+            for kernel in case.kernels(&caps(product, f16)) {
                 if !found.iter().any(|(_, k)| k.key() == kernel.key()) {
                     let files = kernel.parts.iter().map(|p| p.file).collect::<Vec<_>>().join(" + ");
                     found.push((format!("{files} {:?}", kernel.constants), kernel));

@@ -113,7 +113,7 @@ impl Clip {
     /// # Errors
     /// As [`Clip::load`].
     pub async fn load_on(executor: &Executor, files: ModelFiles, options: &Options, keep: &[&str]) -> Result<Self> {
-        options.compute.check(executor)?;
+        let executor = options.compute.on(executor)?;
         let ModelFiles { mut config, preprocess, tokenizer, checkpoint, .. } = files;
         if let Some(size) = options.image_size {
             config = config.with_image_size(size)?;
@@ -122,7 +122,7 @@ impl Clip {
         let keep = keep.iter().map(|name| name.to_string()).collect();
         let logit_scale = load::scalar(&checkpoint, LOGIT_SCALE).await?.unwrap_or(0.0);
         let logit_bias = load::scalar(&checkpoint, LOGIT_BIAS).await?.unwrap_or(0.0);
-        let (executor, options) = (executor.clone(), options.clone());
+        let options = options.clone();
         let mut clip = Self {
             config,
             logit_scale,
@@ -148,7 +148,7 @@ impl Clip {
     /// # Errors
     /// As [`Clip::load`].
     pub async fn restore(&mut self, executor: &Executor) -> Result<()> {
-        let before = std::mem::replace(&mut self.executor, executor.clone());
+        let before = std::mem::replace(&mut self.executor, self.options.compute.on(executor)?);
         let loaded = self.load_towers().await;
         if loaded.is_err() {
             self.executor = before;

@@ -57,6 +57,8 @@ pub struct Caps {
     pub subgroups: bool,
     /// Timestamps around passes.
     pub timestamps: bool,
+    /// Layers multiply in f16 (`shader-f16`), where that is asked for.
+    pub f16: bool,
     /// The product's kernel where one is forced; else the device's class and the rows decide.
     pub product: Option<Product>,
 }
@@ -73,6 +75,7 @@ impl Default for Caps {
             shared: false,
             subgroups: false,
             timestamps: false,
+            f16: false,
             product: None,
         }
     }
@@ -140,7 +143,8 @@ pub fn requirements(adapter: &wgpu::Adapter) -> (wgpu::Features, wgpu::Limits) {
         max_buffer_size: most.max_buffer_size,
         ..wgpu::Limits::default()
     };
-    (adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY), limits)
+    let wanted = wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+    (adapter.features() & wanted, limits)
 }
 
 impl Gpu {
@@ -174,6 +178,7 @@ impl Gpu {
             shared: true,
             subgroups: features.contains(wgpu::Features::SUBGROUP),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+            f16: false,
             product: None,
         };
         let dims_layout = pipeline::dims_layout(&device);
@@ -204,6 +209,21 @@ impl Gpu {
             return Err(Error::Device(format!("{name} takes subgroups, which `{}` does not have", self.info.name)));
         }
         self.caps.product = Some(product);
+        Ok(self)
+    }
+
+    /// The same device with layers that multiply in f16.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the device cannot, or a kernel is forced that does not.
+    pub fn in_f16(mut self) -> Result<Self> {
+        if !self.device.features().contains(wgpu::Features::SHADER_F16) {
+            return Err(Error::Device(format!("f16 arithmetic takes shader-f16, which `{}` does not have: use f32", self.info.name)));
+        }
+        if let Some(product @ (Product::Direct | Product::Subgroup)) = self.caps.product {
+            return Err(Error::Device(format!("{} has no f16 arithmetic: product_tile and product_few have", product.name())));
+        }
+        self.caps.f16 = true;
         Ok(self)
     }
 

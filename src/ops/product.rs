@@ -7,6 +7,8 @@ use crate::graph::{Call, Op};
 
 const PARTS: [Part; 4] =
     [part!("product_tile.wgsl"), part!("product_few.wgsl"), part!("product_direct.wgsl"), part!("product_subgroup.wgsl")];
+/// The first two with factors in f16, in tiles of the same sizes.
+const IN_F16: [Part; 2] = [part!("product_tile_f16.wgsl"), part!("product_few_f16.wgsl")];
 /// Rows and columns of the tile that a workgroup makes.
 const TILES: [[u32; 2]; 4] = [tile(PARTS[0]), tile(PARTS[1]), tile(PARTS[2]), tile(PARTS[3])];
 
@@ -28,15 +30,20 @@ fn groups(product: Product, rows: u32, n: u32) -> [u32; 2] {
 pub(super) fn kernel(op: &dyn Op, call: &Call, caps: &Caps, own: Part) -> Kernel {
     let (rows, n) = (call.rows() as u32, call.output().stride() as u32);
     let product = caps.product.unwrap_or(match caps {
-        Caps { software: true, subgroups: true, .. } => Product::Subgroup,
-        Caps { software: true, .. } => Product::Direct,
+        Caps { f16: false, software: true, subgroups: true, .. } => Product::Subgroup,
+        Caps { f16: false, software: true, .. } => Product::Direct,
         _ if groups(Product::Tile, rows, n).iter().product::<u32>() >= BUSY => Product::Tile,
         _ => Product::Few,
     });
     let [x, y] = groups(product, rows, n);
-    let shared = match product {
-        Product::Tile | Product::Few => part!("multiply_add.wgsl"),
-        Product::Direct | Product::Subgroup => part!("product_lanes.wgsl"),
+    let parts = match product {
+        Product::Tile | Product::Few if caps.f16 => [part!("multiply_add_f16.wgsl"), IN_F16[product as usize], own],
+        Product::Tile | Product::Few => [part!("multiply_add.wgsl"), PARTS[product as usize], own],
+        Product::Direct | Product::Subgroup => [part!("product_lanes.wgsl"), PARTS[product as usize], own],
     };
-    Kernel::new(op, call, &[shared, PARTS[product as usize], own], ([x, y, 1], 1)).reads([x, y].map(f64::from))
+    let mut kernel = Kernel::new(op, call, &parts, ([x, y, 1], 1)).reads([x, y].map(f64::from));
+    if caps.f16 {
+        kernel.parts.insert(0, part!("f16.wgsl")); // a directive, which stands before all else
+    }
+    kernel
 }

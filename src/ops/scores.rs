@@ -44,7 +44,8 @@ impl Op for Scores {
     }
 
     fn lower(&self, call: &Call, caps: &Caps) -> Vec<Kernel> {
-        let kernel = product::kernel(self, call, caps, part!("scores.wgsl"));
+        let caps = Caps { f16: false, ..caps.clone() }; // they are multiplied by a hundred
+        let kernel = product::kernel(self, call, &caps, part!("scores.wgsl"));
         vec![kernel.op_dims(ScoresDims { scale: self.scale, bias: self.bias })]
     }
 

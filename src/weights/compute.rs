@@ -15,6 +15,8 @@ pub enum Compute {
     /// than f32: 8 bits in the MLPs, which are two thirds of the work, and 13 in what attention and the patches need, which suffers
     /// most from rounding.
     Int8,
+    /// f16, in which GPUs multiply two at a time: sums of sixteen products in f16, and those in f32.
+    F16,
 }
 
 /// Whole numbers that a layer's factors are rounded to.
@@ -31,25 +33,30 @@ impl Compute {
     /// Of the weight of this name; `None` for f32.
     pub fn grain(self, weight: &str) -> Option<Grain> {
         match self {
-            Compute::F32 => None,
+            Compute::F32 | Compute::F16 => None,
             Compute::Int8 if weight.contains(".mlp.c_fc") => Some(Grain::Bits8(64)), // c_proj gains nothing by it: measured
             Compute::Int8 if weight.contains(".mlp.") => Some(Grain::Bits8(128)),
             Compute::Int8 => Some(Grain::Bits13),
         }
     }
 
-    /// Checks that `executor` has it.
+    /// `executor` with this arithmetic.
     ///
     /// # Errors
-    /// [`Error::Argument`]
-    pub fn check(self, executor: &Executor) -> Result<()> {
+    /// [`Error::Argument`] where it is another executor's; [`Error::Device`] where the device lacks it.
+    pub fn on(self, executor: &Executor) -> Result<Executor> {
         match (self, executor) {
-            (Compute::F32, _) => Ok(()),
+            (Compute::F32, _) => Ok(executor.clone()),
+            (Compute::F16, Executor::Gpu(gpu)) => Ok(Executor::Gpu(gpu.clone().in_f16()?)),
+            #[cfg(feature = "host")]
+            (Compute::F16, Executor::Host) => {
+                Err(Error::Argument("f16 arithmetic is a GPU's, but the CPU runs: choose the device gpu, or int8".into()))
+            }
             (Compute::Int8, Executor::Gpu(_)) => {
                 Err(Error::Argument("int8 arithmetic is the CPU's, but a GPU runs: choose the device cpu".into()))
             }
             #[cfg(feature = "host")]
-            (Compute::Int8, Executor::Host) if crate::host::multiplies_integers() => Ok(()),
+            (Compute::Int8, Executor::Host) if crate::host::multiplies_integers() => Ok(Executor::Host),
             #[cfg(feature = "host")]
             (Compute::Int8, Executor::Host) => Err(Error::Argument(
                 "int8 arithmetic needs a processor with AVX512-VNNI or AVX-VNNI, found none: f32 is as fast on this one".into(),
@@ -64,8 +71,9 @@ impl FromStr for Compute {
     fn from_str(text: &str) -> Result<Self> {
         match text {
             "f32" => Ok(Compute::F32),
+            "f16" => Ok(Compute::F16),
             "int8" => Ok(Compute::Int8),
-            _ => Err(Error::Argument(format!("expected f32 or int8, found `{text}`"))),
+            _ => Err(Error::Argument(format!("expected f32, f16 or int8, found `{text}`"))),
         }
     }
 }
@@ -74,6 +82,7 @@ impl fmt::Display for Compute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Compute::F32 => "f32",
+            Compute::F16 => "f16",
             Compute::Int8 => "int8",
         })
     }

@@ -154,6 +154,7 @@ pub async fn load(
             // The host multiplies with packed f32: there is no smaller form of these to look for.
             #[cfg(feature = "host")]
             (Operand::Weight, StoredAs::Auto) if matches!(executor, Executor::Host) => Format::F32,
+            (Operand::Weight, StoredAs::Auto) if compute == Compute::F16 => Format::F16, // to which each would be rounded anyway
             (_, StoredAs::Auto) => smallest_exact(checkpoint, &recipe).await?,
         };
         let mut sink = Sink::new(executor, desc, format, operand, compute.grain(&desc.name)).await?;

@@ -1,0 +1,78 @@
+// product_few_f16 — product_few with factors in f16: see product_tile_f16, from which a row comes out the same.
+
+const TILE_ROWS = 32u;    // of y, made by a workgroup
+const TILE_COLUMNS = 32u;
+const STEP = 8u;          // vec4 columns of k taken at a time
+
+var<workgroup> xs: array<array<array<vec4<f16>, 8>, 4>, STEP>; // [k][i][y]: row y + 8·i of the tile
+var<workgroup> ws: array<array<array<vec4<f16>, 8>, 4>, STEP>; // [k / 4][k % 4][x]: columns 4·x …
+
+/// Four rows of x, 8 apart; rows and columns beyond the last repeat it.
+fn fetch_x(row: u32, k: u32) -> mat4x4<f16> {
+    let last = dims.rows - 1u;
+    let k4 = min(k, dims.k / 4u - 1u);
+    return mat4x4(vec4<f16>(input4(min(row, last), k4)), vec4<f16>(input4(min(row + 8u, last), k4)), vec4<f16>(input4(min(row + 16u, last), k4)), vec4<f16>(input4(min(row + 24u, last), k4)));
+}
+
+/// Four neighbouring columns' weights, by k; zeros beyond the last k.
+fn fetch_w(col: u32, k: u32) -> mat4x4<f16> {
+    let last = dims.n - 1u;
+    if k >= dims.k / 4u { return mat4x4<f16>(); }
+    return transpose(mat4x4(vec4<f16>(weight4(min(col, last), k, dims.k)), vec4<f16>(weight4(min(col + 1u, last), k, dims.k)), vec4<f16>(weight4(min(col + 2u, last), k, dims.k)), vec4<f16>(weight4(min(col + 3u, last), k, dims.k))));
+}
+
+/// Four rows of the tile, and four columns.
+fn rows(i: u32, y: u32) -> mat4x4<f16> {
+    return mat4x4(xs[i][0][y], xs[i][1][y], xs[i][2][y], xs[i][3][y]);
+}
+
+fn columns(i: u32, x: u32) -> mat4x4<f16> {
+    return mat4x4(ws[i][0][x], ws[i][1][x], ws[i][2][x], ws[i][3][x]);
+}
+
+/// What sixteen elements of k give to the rows and columns.
+fn sums(x: u32, y: u32, k: u32) -> mat4x4<f16> {
+    var sum = multiply_add_f16(mat4x4<f16>(), columns(k, x), rows(k, y));
+    sum = multiply_add_f16(sum, columns(k + 1u, x), rows(k + 1u, y));
+    sum = multiply_add_f16(sum, columns(k + 2u, x), rows(k + 2u, y));
+    return multiply_add_f16(sum, columns(k + 3u, x), rows(k + 3u, y));
+}
+
+@compute @workgroup_size(8, 8)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) at: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let row0 = (group.y + dims.group) * TILE_ROWS;
+    let col0 = group.x * TILE_COLUMNS;
+    let s = lane % STEP; // fetches vec4 s of every 8th row from t, and of four columns
+    let t = lane / STEP;
+
+    var y: mat4x4<f32>; // rows at.y + 8·{0 1 2 3} of the tile, columns 4·at.x …
+    var x = fetch_x(row0 + t, s);
+    var w = fetch_w(col0 + 4u * t, s);
+    for (var k = STEP; ; k += STEP) {
+        xs[s][0][t] = x[0];
+        xs[s][1][t] = x[1];
+        xs[s][2][t] = x[2];
+        xs[s][3][t] = x[3];
+        ws[s][0][t] = w[0];
+        ws[s][1][t] = w[1];
+        ws[s][2][t] = w[2];
+        ws[s][3][t] = w[3];
+        workgroupBarrier();
+        let more = k < dims.k / 4u;
+        if more { // on their way while the tile at hand is multiplied
+            x = fetch_x(row0 + t, k + s);
+            w = fetch_w(col0 + 4u * t, k + s);
+        }
+        y = add(y, sums(at.x, at.y, 0u));
+        y = add(y, sums(at.x, at.y, 4u));
+        if !more { break; }
+        workgroupBarrier();
+    }
+    let row = row0 + at.y;
+    let n4 = col0 / 4u + at.x;
+    if n4 >= dims.n / 4u { return; }
+    if row < dims.rows { store4(row, n4, y[0]); }
+    if row + 8u < dims.rows { store4(row + 8u, n4, y[1]); }
+    if row + 16u < dims.rows { store4(row + 16u, n4, y[2]); }
+    if row + 24u < dims.rows { store4(row + 24u, n4, y[3]); }
+}

@@ -1,0 +1,94 @@
+// product_tile_f16 — the 64 × 64 product with factors in f16: the processor multiplies two at a time, and workgroup memory
+// holds half as much.
+//
+// The same contract as product_tile, for devices with `shader-f16`. Factors are rounded to f16; sixteen products of theirs are
+// summed in f16, and those sums in f32: what is long is exact to f32, what is short rounds as the factors do. A sum of sixteen
+// beyond 65,504 is not finite, and reported.
+
+const TILE_ROWS = 64u;    // of y, made by a workgroup
+const TILE_COLUMNS = 64u;
+const STEP = 4u;          // vec4 columns of k taken at a time
+
+var<workgroup> xs: array<array<array<vec4<f16>, 8>, 8>, STEP>;  // [k][i][y]: row y + 8·i of the tile
+var<workgroup> ws: array<array<array<vec4<f16>, 16>, 4>, STEP>; // [k / 4][k % 4][x]: columns 4·x …
+
+/// Four rows of x, 16 apart; rows and columns beyond the last repeat it.
+fn fetch_x(row: u32, k: u32) -> mat4x4<f16> {
+    let last = dims.rows - 1u;
+    let k4 = min(k, dims.k / 4u - 1u);
+    return mat4x4(vec4<f16>(input4(min(row, last), k4)), vec4<f16>(input4(min(row + 16u, last), k4)), vec4<f16>(input4(min(row + 32u, last), k4)), vec4<f16>(input4(min(row + 48u, last), k4)));
+}
+
+/// Four neighbouring columns' weights, by k; zeros beyond the last k.
+fn fetch_w(col: u32, k: u32) -> mat4x4<f16> {
+    let last = dims.n - 1u;
+    if k >= dims.k / 4u { return mat4x4<f16>(); }
+    return transpose(mat4x4(vec4<f16>(weight4(min(col, last), k, dims.k)), vec4<f16>(weight4(min(col + 1u, last), k, dims.k)), vec4<f16>(weight4(min(col + 2u, last), k, dims.k)), vec4<f16>(weight4(min(col + 3u, last), k, dims.k))));
+}
+
+/// Four rows of the tile, 8 apart from 8 · i on, and four columns.
+fn rows(k: u32, i: u32, y: u32) -> mat4x4<f16> {
+    return mat4x4(xs[k][i][y], xs[k][i + 1u][y], xs[k][i + 2u][y], xs[k][i + 3u][y]);
+}
+
+fn columns(k: u32, x: u32) -> mat4x4<f16> {
+    return mat4x4(ws[k][0][x], ws[k][1][x], ws[k][2][x], ws[k][3][x]);
+}
+
+/// All that the tile at hand gives to four rows and four columns.
+fn sums(x: u32, y: u32, column: u32, i: u32) -> mat4x4<f16> {
+    var sum = multiply_add_f16(mat4x4<f16>(), columns(0u, x + column), rows(0u, i, y));
+    sum = multiply_add_f16(sum, columns(1u, x + column), rows(1u, i, y));
+    sum = multiply_add_f16(sum, columns(2u, x + column), rows(2u, i, y));
+    return multiply_add_f16(sum, columns(3u, x + column), rows(3u, i, y));
+}
+
+/// Four rows of y, 8 apart.
+fn store_rows(row: u32, col: u32, y: mat4x4<f32>) {
+    if col >= dims.n { return; }
+    if row < dims.rows { store4(row, col / 4u, y[0]); }
+    if row + 8u < dims.rows { store4(row + 8u, col / 4u, y[1]); }
+    if row + 16u < dims.rows { store4(row + 16u, col / 4u, y[2]); }
+    if row + 24u < dims.rows { store4(row + 24u, col / 4u, y[3]); }
+}
+
+@compute @workgroup_size(8, 8)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) at: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let row0 = (group.y + dims.group) * TILE_ROWS;
+    let col0 = group.x * TILE_COLUMNS;
+    let s = lane % STEP; // fetches vec4 s of every 16th row from t, and of four columns
+    let t = lane / STEP;
+
+    var y00: mat4x4<f32>; // rows at.y + 8·{0 1 2 3} of the tile, columns 4·at.x …
+    var y01: mat4x4<f32>; //                                      columns 32 + 4·at.x …
+    var y10: mat4x4<f32>; // rows at.y + 8·{4 5 6 7}
+    var y11: mat4x4<f32>;
+    var x = fetch_x(row0 + t, s);
+    var w = fetch_w(col0 + 4u * t, s);
+    for (var k = STEP; ; k += STEP) {
+        xs[s][t / 8u][t % 8u] = x[0];
+        xs[s][t / 8u + 2u][t % 8u] = x[1];
+        xs[s][t / 8u + 4u][t % 8u] = x[2];
+        xs[s][t / 8u + 6u][t % 8u] = x[3];
+        ws[s][0][t] = w[0];
+        ws[s][1][t] = w[1];
+        ws[s][2][t] = w[2];
+        ws[s][3][t] = w[3];
+        workgroupBarrier();
+        let more = k < dims.k / 4u;
+        if more { // on their way while the tile at hand is multiplied
+            x = fetch_x(row0 + t, k + s);
+            w = fetch_w(col0 + 4u * t, k + s);
+        }
+        y00 = add(y00, sums(at.x, at.y, 0u, 0u));
+        y01 = add(y01, sums(at.x, at.y, 8u, 0u));
+        y10 = add(y10, sums(at.x, at.y, 0u, 4u));
+        y11 = add(y11, sums(at.x, at.y, 8u, 4u));
+        if !more { break; }
+        workgroupBarrier();
+    }
+    store_rows(row0 + at.y, col0 + 4u * at.x, y00);
+    store_rows(row0 + at.y, col0 + 32u + 4u * at.x, y01);
+    store_rows(row0 + at.y + 32u, col0 + 4u * at.x, y10);
+    store_rows(row0 + at.y + 32u, col0 + 32u + 4u * at.x, y11);
+}
