@@ -135,6 +135,6 @@ impl Engine for Burn {
             Input::Pixels(pixels) => self.image(pixels, count),
             Input::Ids(ids) => self.text(ids, count),
         };
-        y.into_data().to_vec::<f32>().map_err(|e| format!("{e:?}").into())
+        y.into_data().try_to_vec::<f32>().map_err(|e| format!("{e:?}").into())
     }
 }
