@@ -2,8 +2,8 @@
 // holds half as much.
 //
 // The same contract as product_tile, for devices with `shader-f16`. Factors are rounded to f16; sixteen products of theirs are
-// summed in f16, and those sums in f32: what is long is exact to f32, what is short rounds as the factors do. A sum of sixteen
-// beyond 65,504 is not finite, and reported.
+// summed in f16, and those sums in f32: what is long is exact to f32, what is short rounds as the factors do. Sums of
+// sixteen must stay below 65,504: a greater one is infinite where the device does not cut it off.
 
 const TILE_ROWS = 64u;    // of y, made by a workgroup
 const TILE_COLUMNS = 64u;

@@ -9,7 +9,7 @@ use crate::gpu::{Format, Gpu};
 use crate::graph::{DeviceWeight, DeviceWeights, Graph, Session, Size};
 use crate::ops;
 
-/// Rates that nothing on a device passes.
+/// Rates that nothing on a device passes in f32.
 #[derive(Clone, Copy, Debug)]
 pub struct Peak {
     /// 10⁹ floating-point operations per second in f32, a multiply-add counted as two.

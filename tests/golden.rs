@@ -255,9 +255,11 @@ fn arithmetic_in_f16() {
     };
     assert!(refused(&Executor::Host).contains("choose the device gpu"));
     if let Some(gpu) = common::application_gpu() {
-        assert!(refused(&gpu.into()).contains("does not have"));
+        assert!(refused(&gpu.into()).contains("opened without"));
     }
     let Some(gpu) = common::gpu().filter(|gpu| gpu.clone().in_f16().is_ok()) else { return };
+    let again = Compute::F32.on(&gpu.clone().in_f16().unwrap().into()).unwrap();
+    assert!(matches!(again, Executor::Gpu(gpu) if !gpu.caps.f16), "f16 is a model's, not the device's");
     for (model, ..) in FAMILIES {
         let worst = worst_on(&gpu.clone().into(), model, options.clone(), |_| {});
         println!("{model}: 1 - cosine {:.1e}", 1.0 - worst.cosine);

@@ -15,7 +15,7 @@ fn first(values: &[f32], lost: impl Fn(f32) -> bool) -> Option<f32> {
     block.iter().copied().find(|v| lost(*v))
 }
 
-/// How a weight matrix is stored. Arithmetic is f32 whatever the format.
+/// How a weight matrix is stored, whatever the arithmetic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     F32,

@@ -209,7 +209,7 @@ impl Gpu {
             return Err(Error::Device(format!("{name} takes subgroups, which `{}` does not have", self.info.name)));
         }
         self.caps.product = Some(product);
-        Ok(self)
+        if self.caps.f16 { self.in_f16() } else { Ok(self) }
     }
 
     /// The same device with layers that multiply in f16.
@@ -218,7 +218,8 @@ impl Gpu {
     /// [`Error::Device`] where the device cannot, or a kernel is forced that does not.
     pub fn in_f16(mut self) -> Result<Self> {
         if !self.device.features().contains(wgpu::Features::SHADER_F16) {
-            return Err(Error::Device(format!("f16 arithmetic takes shader-f16, which `{}` does not have: use f32", self.info.name)));
+            let why = if self.caps.shared { "was opened without (see gpu::requirements)" } else { "does not have" };
+            return Err(Error::Device(format!("f16 arithmetic takes shader-f16, which `{}` {why}: use f32", self.info.name)));
         }
         if let Some(product @ (Product::Direct | Product::Subgroup)) = self.caps.product {
             return Err(Error::Device(format!("{} has no f16 arithmetic: product_tile and product_few have", product.name())));

@@ -14,6 +14,7 @@ pub struct Timing {
     pub ms: f64,
     /// Floating-point operations.
     pub flops: u64,
+    /// None on the host.
     pub dispatches: usize,
     /// Bytes that it reads of weights and of the run's inputs, each once; of a table those of the rows that are looked up.
     pub given_bytes: u64,
@@ -27,7 +28,13 @@ pub struct Timing {
 
 impl Timing {
     /// `kept` says how many bytes a weight takes.
-    pub(crate) fn of(graph: &Graph, node: usize, size: Size, ms: f64, kept: impl Fn(Value) -> u64, kernels: &[Kernel]) -> Self {
+    pub(crate) fn of(
+        graph: &Graph,
+        (node, ms): (usize, f64),
+        size: Size,
+        kept: impl Fn(Value) -> u64,
+        (kernels, dispatches): (&[Kernel], usize),
+    ) -> Self {
         let node = &graph.nodes[node];
         let written = node.outputs.iter().map(|v| graph.desc(*v).bytes(size)).sum();
         let rows = graph.desc(node.outputs[0]).rows(size);
@@ -37,7 +44,8 @@ impl Timing {
             _ => graph.desc(node.inputs[i]).bytes(size),
         };
         let made = |i: &usize| graph.origins[node.inputs[*i].0] == Origin::Node;
-        let (read, given): (Vec<usize>, Vec<usize>) = (0..node.inputs.len()).partition(made);
+        let once = |i: &usize| !node.inputs[..*i].contains(&node.inputs[*i]); // attention reads one value as two
+        let (read, given): (Vec<usize>, Vec<usize>) = (0..node.inputs.len()).filter(once).partition(made);
         let [read, given] = [read, given].map(|inputs| inputs.into_iter().map(bytes).sum());
         let asked = |k: &Kernel| written + k.reads.iter().enumerate().map(|(i, times)| (times * bytes(i) as f64) as u64).sum::<u64>();
         Self {
@@ -45,7 +53,7 @@ impl Timing {
             value: graph.desc(node.outputs[0]).name.clone(),
             ms,
             flops: graph.with_call(node, size, |_| None, |call| node.op.flops(call)),
-            dispatches: kernels.len(),
+            dispatches,
             given_bytes: given,
             read_bytes: read,
             written_bytes: written,
@@ -84,10 +92,8 @@ impl Session {
         }
         let kept = |value: Value| self.weights.get(&value).map_or(0, |w| w.bytes());
         let kernels = lowered(&self.gpu, &self.graph, &self.weights, size);
-        let mut timings: Vec<_> = (0..ms.len()).map(|n| Timing::of(&self.graph, n, size, ms[n], kept, &kernels[n])).collect();
-        timings.iter_mut().for_each(|t| t.dispatches = 0);
-        nodes.iter().for_each(|node| timings[*node].dispatches += 1); // large kernels are cut
-        Ok(timings)
+        let dispatches = |n: usize| nodes.iter().filter(|node| **node == n).count(); // large kernels are cut
+        Ok((0..ms.len()).map(|n| Timing::of(&self.graph, (n, ms[n]), size, kept, (&kernels[n], dispatches(n)))).collect())
     }
 
     /// Submits a run whose every dispatch has a pass of its own, between two timestamps: the node of each, and its ticks.

@@ -146,7 +146,8 @@ impl IntegerPanels {
         let mut q = [0; MOST_STEPS];
         for (i, w) in rows.chunks_exact(k).enumerate() {
             let (panel, column) = ((first + i) / WIDTH, (first + i) % WIDTH);
-            let (lanes, scales) = (&mut lanes[panel * deep * WIDTH..], &mut scales[panel * blocks * WIDTH..]);
+            let lanes = &mut lanes[panel * deep * WIDTH..][..deep * WIDTH]; // the last block may be longer than what is left of it
+            let scales = &mut scales[panel * blocks * WIDTH..][..blocks * WIDTH];
             for (block, w) in w.chunks(grain.block()).enumerate() {
                 scales[block * WIDTH + column] = quantize(grain, w, &mut q);
                 q.iter_mut().for_each(|q| *q = q.wrapping_add(grain.offset())); // of NaN, q is anything
@@ -340,6 +341,24 @@ mod tests {
                     &mut alone,
                 );
                 assert_eq!(alone, y[row * n..][..n], "[{rows}, {k}] · [{k}, {n}]: row {row} alone");
+            }
+        }
+    }
+
+    #[test]
+    fn a_weight_is_the_same_however_it_is_written() {
+        let (n, k) = (75, 300);
+        let w: Vec<f32> = (0..n * k).map(|i| value(i, 5)).collect();
+        for grain in [Grain::Bits8(64), Grain::Bits13] {
+            let mut whole = IntegerPanels::zeros(grain, n, k);
+            whole.write(0, &w);
+            for rows in [1, 7, 32] {
+                let mut panels = IntegerPanels::zeros(grain, n, k);
+                w.chunks(rows * k).enumerate().rev().for_each(|(i, some)| panels.write(i * rows, some));
+                assert!(
+                    *panels.lanes == *whole.lanes && *panels.scales == *whole.scales,
+                    "{grain:?}: {rows} rows at a time, the last first"
+                );
             }
         }
     }

@@ -76,7 +76,7 @@ impl HostSession {
         let mut start = Instant::now();
         let slots = self.run(inputs, size, |node, graph| {
             let ms = start.elapsed().as_secs_f64() * 1e3;
-            timings.push(Timing::of(graph, node, size, ms, |value| self.weights[&value].bytes(), &[]));
+            timings.push(Timing::of(graph, (node, ms), size, |value| self.weights[&value].bytes(), (&[], 0)));
             start = Instant::now();
         })?;
         self.free.lock().unwrap_or_else(PoisonError::into_inner).push(slots);

@@ -96,7 +96,11 @@ impl Op for Attention {
         let tiles = (queries(call) as u32).div_ceil(QUERIES);
         let grid = [1, self.heads as u32, tiles * call.size.batch as u32];
         let columns = |of: &Desc, count: usize| (count * self.width()) as f64 / of.width as f64; // of its row, that are read
-        let reads = [columns(q, 1), f64::from(tiles) * columns(kv, 2)];
+        let seen = |tile: u32| match self.causal {
+            true => (f64::from((tile + 1) * QUERIES) / kv.rows.per_item(call.size) as f64).min(1.0),
+            false => 1.0,
+        };
+        let reads = [columns(q, 1), (0..tiles).map(seen).sum::<f64>() * columns(kv, 2)];
         let dims = AttentionDims {
             keys: kv.rows.per_item(call.size) as u32,
             q_step: q.rows.per_item(call.size) as u32, // 0 for a weight: one query for all items

@@ -30,7 +30,7 @@ pub enum Grain {
 }
 
 impl Compute {
-    /// Of the weight of this name; `None` for f32.
+    /// Of the weight of this name; `None` where no integers are multiplied.
     pub fn grain(self, weight: &str) -> Option<Grain> {
         match self {
             Compute::F32 | Compute::F16 => None,
@@ -46,7 +46,13 @@ impl Compute {
     /// [`Error::Argument`] where it is another executor's; [`Error::Device`] where the device lacks it.
     pub fn on(self, executor: &Executor) -> Result<Executor> {
         match (self, executor) {
-            (Compute::F32, _) => Ok(executor.clone()),
+            (Compute::F32, Executor::Gpu(gpu)) => {
+                let mut gpu = gpu.clone();
+                gpu.caps.f16 = false; // it may be that of a model in f16
+                Ok(Executor::Gpu(gpu))
+            }
+            #[cfg(feature = "host")]
+            (Compute::F32, Executor::Host) => Ok(Executor::Host),
             (Compute::F16, Executor::Gpu(gpu)) => Ok(Executor::Gpu(gpu.clone().in_f16()?)),
             #[cfg(feature = "host")]
             (Compute::F16, Executor::Host) => {

@@ -23,7 +23,7 @@ const PIECE: usize = 2 << 20;
 /// The format to keep weight matrices in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StoredAs {
-    /// The smallest that holds each tensor exactly.
+    /// The smallest that holds each tensor exactly; f16 where layers multiply in f16.
     #[default]
     Auto,
     As(Format),

@@ -1,5 +1,6 @@
 use clip_wgpu::clip::{ModelFiles, Tower};
 use clip_wgpu::graph::{self, Data, Origin, Size};
+use clip_wgpu::weights::Compute;
 use clip_wgpu::{Clip, Device, Error, Executor, Options, Result};
 use serde_json::json;
 
@@ -19,6 +20,9 @@ pub fn verify(g: &Globals, name: &str) -> Result<Outcome> {
         Device::Auto => Device::Gpu(None), // software adapters too: the shaders are what is checked
         device => device.clone(),
     };
+    if g.compute != Compute::F32 {
+        return Err(Error::Argument(format!("model verify compares what both compute in f32: expected no --compute {}", g.compute)));
+    }
     let names = made_values(&g.find(name)?)?;
     let keep: Vec<&str> = names.iter().map(String::as_str).collect();
     let load = |executor: &Executor| g.load_on(executor, g.find(name)?, Options { batch: 2, ..g.options() }, &keep);
