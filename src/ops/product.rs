@@ -16,6 +16,12 @@ const fn tile(part: Part) -> [u32; 2] {
     [part.constant("TILE_ROWS"), part.constant("TILE_COLUMNS")]
 }
 
+const _: () = assert!(same(tile(IN_F16[0]), TILES[0]) && same(tile(IN_F16[1]), TILES[1]));
+
+const fn same(a: [u32; 2], b: [u32; 2]) -> bool {
+    a[0] == b[0] && a[1] == b[1]
+}
+
 /// Workgroups that keep a GPU busy with large tiles: four waves on each of 60 compute units. Two to one either way costs little.
 const BUSY: u32 = 256;
 
