@@ -1,19 +1,21 @@
 //! What a real GPU's compiler makes of the committed kernels, on a machine without that GPU.
 //!
-//!     for family in navi21 gfx1100 vega10; do
+//!     for family in navi21 navi31 vega10; do
 //!         RADV_FORCE_FAMILY=$family VK_DRIVER_FILES=/usr/share/vulkan/icd.d/radeon_icd.x86_64.json cargo run -q --example kernel-stats
 //!     done
 //!
 //! Mesa's RADV compiles for any AMD family with no hardware present, and reports registers, spills and the instructions
-//! (VK_KHR_pipeline_executable_properties). The SPIR-V has the checks that wgpu-hal's Vulkan back end asks for: indices
-//! restricted, buffers left to robustBufferAccess2. `--isa NAME` prints the instructions of a kernel as well.
+//! (VK_KHR_pipeline_executable_properties). Mesa 22 calls navi31 gfx1100, hands out too few registers for it and knows no
+//! cooperative matrices: take 25 (Debian has it in bookworm-backports and trixie). The SPIR-V has the checks that wgpu-hal's
+//! Vulkan back end asks for: indices restricted, buffers left to robustBufferAccess2. `--isa NAME` prints the instructions of a
+//! kernel as well.
 #![allow(unsafe_code)] // Vulkan
 #![allow(clippy::unwrap_used)] // a tool for developers: a panic names the line
 
 use std::collections::BTreeMap;
 
 use ash::vk;
-use clip_wgpu::gpu::{Caps, Format, Product, shader};
+use clip_wgpu::gpu::{Caps, CooperativeMatrix, Format, Product, shader};
 use clip_wgpu::graph::kernel::Kernel;
 use clip_wgpu::graph::{Graph, Kind, Rows, Size};
 use clip_wgpu::ops::{Act, Attention, LayerNorm, Linear};
@@ -25,14 +27,18 @@ fn main() {
     let gpu = Gpu::open();
     println!("{}", gpu.name);
     println!("kernel                   VGPRs  spills  workgroup memory   multiply-adds of the instructions in each innermost loop");
-    for (what, kernel) in kernels() {
+    for (what, kernel) in kernels(gpu.matrices) {
         let stats = gpu.compile(&kernel);
         let number = |key: &str| stats.numbers.iter().find(|(name, _)| name.contains(key)).map_or(-1.0, |(_, v)| *v);
         let spills = number("Spilled VGPRs").max(0.0) + number("Spilled SGPRs").max(0.0);
         let loops = inner_loops(&stats.isa).into_iter();
         let loops: Vec<String> =
             loops.map(|(instructions, adds)| format!("{adds} of {instructions}, {:.2}", adds as f64 / instructions as f64)).collect();
-        println!("{what:24} {:>5} {spills:>7} {:>17}   {}", number("VGPRs"), number("LDS"), loops.join("; "));
+        let matrices = match stats.isa.matches("v_wmma").count() {
+            0 => String::new(),
+            count => format!("; {count} products of matrices"),
+        };
+        println!("{what:24} {:>5} {spills:>7} {:>17}   {}{matrices}", number("VGPRs"), number("LDS"), loops.join("; "));
         if isa.as_deref() == Some(kernel.label) {
             println!("{}", stats.isa);
         }
@@ -40,15 +46,20 @@ fn main() {
 }
 
 /// A layer's kernels on GPUs: weights in f16, 400 rows of 768.
-fn kernels() -> Vec<(String, Kernel)> {
+fn kernels(matrices: bool) -> Vec<(String, Kernel)> {
     let mut found = Vec::new();
-    for (product, f16) in [(Product::Tile, false), (Product::Few, false), (Product::Tile, true), (Product::Few, true)] {
+    let mut products = vec![(Product::Tile, false), (Product::Few, false), (Product::Tile, true), (Product::Few, true)];
+    if matrices {
+        products.push((Product::Cooperative, true));
+    }
+    for (product, f16) in products {
         let mut g = Graph::default();
         let x = g.input("x", Rows::Items, 768, Kind::F32);
         let (w, b) = (g.weight("w", 768, 768), g.weight("b", 1, 768));
         g.push("y", Linear { act: Act::QuickGelu, bias: true, residual: false }, &[x, w, b]).unwrap();
-        let what = format!("{}{} (linear)", product.name(), if f16 { "_f16" } else { "" });
-        found.push((what, lowered(&g, Caps { product: Some(product), f16, ..Caps::default() })));
+        let what = format!("{}{} (linear)", product.name(), if f16 && product != Product::Cooperative { "_f16" } else { "" });
+        let cooperative = Some(CooperativeMatrix { side: 16, subgroup: 64 });
+        found.push((what, lowered(&g, Caps { product: Some(product), f16, cooperative, ..Caps::default() })));
     }
     let mut g = Graph::default();
     let qkv = g.input("qkv", Rows::Tokens, 3 * 768, Kind::F32);
@@ -101,6 +112,8 @@ struct Stats {
 
 struct Gpu {
     name: String,
+    /// Whether it has cooperative matrices.
+    matrices: bool,
     instance: ash::Instance,
     device: ash::Device,
     _entry: ash::Entry,
@@ -119,17 +132,24 @@ impl Gpu {
             let queue = [vk::DeviceQueueCreateInfo::default().queue_family_index(0).queue_priorities(&[1.0])];
             let (mut f11, mut f12, mut f13) = Default::default();
             let mut statistics = vk::PhysicalDevicePipelineExecutablePropertiesFeaturesKHR::default();
+            let mut cooperative = vk::PhysicalDeviceCooperativeMatrixFeaturesKHR::default();
             let mut features = vk::PhysicalDeviceFeatures2::default()
                 .push_next::<vk::PhysicalDeviceVulkan11Features>(&mut f11)
                 .push_next::<vk::PhysicalDeviceVulkan12Features>(&mut f12)
                 .push_next::<vk::PhysicalDeviceVulkan13Features>(&mut f13)
                 .push_next(&mut statistics);
+            let known = instance.enumerate_device_extension_properties(gpu).unwrap();
+            let matrices = known.iter().any(|e| e.extension_name_as_c_str() == Ok(ash::khr::cooperative_matrix::NAME));
+            let mut extensions = vec![ash::khr::pipeline_executable_properties::NAME.as_ptr()];
+            if matrices {
+                features = features.push_next(&mut cooperative);
+                extensions.push(ash::khr::cooperative_matrix::NAME.as_ptr());
+            }
             instance.get_physical_device_features2(gpu, &mut features);
-            let extensions = [c"VK_KHR_pipeline_executable_properties".as_ptr()];
             let info =
                 vk::DeviceCreateInfo::default().queue_create_infos(&queue).enabled_extension_names(&extensions).push_next(&mut features);
             let device = instance.create_device(gpu, &info, None).expect("a device that reports on its pipelines: RADV");
-            Self { name, instance, device, _entry: entry }
+            Self { name, matrices, instance, device, _entry: entry }
         }
     }
 
@@ -185,7 +205,13 @@ fn spirv(kernel: &Kernel) -> (Vec<u32>, Vec<(naga::ResourceBinding, AddressSpace
     let (module, info) =
         back::pipeline_constants::process_overrides(&module, &info, Some((ShaderStage::Compute, "main")), &constants).unwrap();
     let checks = proc::BoundsCheckPolicies { index: proc::BoundsCheckPolicy::Restrict, ..Default::default() };
-    let options = back::spv::Options { lang_version: (1, 3), bounds_check_policies: checks, ..Default::default() };
+    let zero = back::spv::ZeroInitializeWorkgroupMemoryMode::None; // src/gpu/pipeline.rs
+    let options = back::spv::Options {
+        lang_version: (1, 3),
+        bounds_check_policies: checks,
+        zero_initialize_workgroup_memory: zero,
+        ..Default::default()
+    };
     let words = back::spv::write_vec(&module, &info, &options, None).unwrap();
     (words, module.global_variables.iter().filter_map(|(_, v)| v.binding.map(|b| (b, v.space))).collect())
 }

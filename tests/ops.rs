@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 
 use clip_wgpu::Executor;
-use clip_wgpu::gpu::{Caps, Product};
+use clip_wgpu::gpu::{Caps, CooperativeMatrix, Product};
 use clip_wgpu::graph::Size;
 use clip_wgpu::graph::session::greatest_submission;
 use clip_wgpu::nearest::Nearest;
@@ -64,6 +64,34 @@ fn linear_in_f16() {
                 let (y, error) = (case.run(&tile), nmse(&case.run(&tile), &case.reference()));
                 assert!((1e-10..1e-6).contains(&error), "linear [{rows}, {k}] → {n} {format:?}: nmse {error:.2e}");
                 assert_eq!(y, case.run(&few), "linear [{rows}, {k}] → {n} {format:?}");
+            }
+        }
+    }
+}
+
+/// On devices with cooperative matrices of f16 (lavapipe's from Mesa 26 on): factors are rounded to f16, sums are not.
+#[test]
+fn linear_in_cooperative_matrices() {
+    let Some(gpu) = common::gpu() else { return };
+    let gpu = match gpu.clone().with_kernel("product_cooperative") {
+        Ok(gpu) => gpu.in_f16().unwrap(),
+        Err(error) => {
+            assert!(gpu.caps.cooperative.is_none() && error.to_string().contains("takes cooperative matrices"), "{error}");
+            return eprintln!("ignored: {error}");
+        }
+    };
+    let mut r = Random(14);
+    for rows in ROWS {
+        for (k, n) in [(5, 3), (8, 8), (60, 180), (257, 130), (768, 66)] {
+            for format in FORMATS {
+                let op = Linear { act: Act::QuickGelu, bias: true, residual: true };
+                let case = linear(&mut r, rows, k, n, op, format, 2.0);
+                let (y, error) = (case.run(&gpu), nmse(&case.run(&gpu), &case.reference()));
+                assert!((1e-11..2e-7).contains(&error), "linear [{rows}, {k}] → {n} {format:?}: nmse {error:.2e}");
+                let mut alone = Case { size: Size { batch: 1, tokens: 1 }, ..case };
+                alone.data[0].1.truncate(k);
+                alone.data[3].1.truncate(n);
+                assert_eq!(alone.run(&gpu), y[..n], "the first row of [{rows}, {k}] → {n} {format:?} alone");
             }
         }
     }
@@ -287,6 +315,10 @@ fn devices_take_the_kernel_of_their_class() {
     let many = linear(&mut r, 3200, 8, 768, Linear { act: Act::None, bias: true, residual: false }, Format::F32, 1.0);
     assert_eq!((taken(&few, true, true), taken(&few, true, false)), ("product_subgroup.wgsl", "product_direct.wgsl"));
     assert_eq!((taken(&few, false, true), taken(&many, false, true)), ("product_few.wgsl", "product_tile.wgsl"));
+    let matrices = Caps { cooperative: Some(CooperativeMatrix { side: 16, subgroup: 32 }), ..Caps::default() };
+    let takes = |caps: Caps| few.kernels(&caps)[0].parts.iter().any(|p| p.file == "product_cooperative.wgsl");
+    assert!(takes(Caps { f16: true, ..matrices.clone() }) && !takes(matrices.clone()), "in f16, and only then");
+    assert!(!takes(Caps { f16: true, software: true, ..matrices }), "a processor has no matrix units");
 }
 
 #[test]
@@ -296,7 +328,10 @@ fn a_kernel_that_the_device_lacks_is_refused() {
     let error = gpu.clone().with_kernel("product_subgroup").unwrap_err().to_string();
     assert!(error.starts_with("product_subgroup takes subgroups, which `"), "{error}");
     let error = gpu.with_kernel("product_fast").unwrap_err().to_string();
-    assert_eq!(error, "expected a kernel product_tile, product_few, product_direct, product_subgroup, found `product_fast`");
+    assert_eq!(
+        error,
+        "expected a kernel product_tile, product_few, product_direct, product_subgroup, product_cooperative, found `product_fast`"
+    );
 }
 
 /// What is no number goes through: nothing clamps, skips or sorts it away.

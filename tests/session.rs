@@ -192,7 +192,7 @@ fn an_application_is_not_held_up() {
     let Some(_) = common::gpu() else { return };
     let adapter = pollster::block_on(gpu::adapters()).remove(0);
     let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).unwrap();
-    let gpu = Gpu::from_device(adapter.get_info(), device.clone(), queue.clone(), Polling::of_our_own);
+    let gpu = Gpu::from_device(&adapter, device.clone(), queue.clone(), Polling::of_our_own);
     let mut g = Graph::default();
     let x = g.input("x", Rows::Items, 1024, Kind::F32);
     let (w, mut y) = (g.weight("w", 1024, 1024), x);

@@ -4,7 +4,7 @@
 mod common;
 
 use clip_wgpu::Preprocess;
-use clip_wgpu::gpu::{Caps, Product, shader};
+use clip_wgpu::gpu::{Caps, CooperativeMatrix, Product, shader};
 use clip_wgpu::graph::Size;
 use clip_wgpu::graph::kernel::{Dims, Kernel, Uniform};
 use clip_wgpu::ops::{Act, Attention, AttentionParts, Linear, Mean, PatchEmbed};
@@ -22,7 +22,8 @@ fn capabilities(kernel: &Kernel) -> Capabilities {
     let has = |file: &str| kernel.parts.iter().any(|p| p.file == file);
     let f16 = if has("weight/f16.wgsl") { Capabilities::SHADER_FLOAT16_IN_FLOAT32 } else { Capabilities::empty() };
     let f16 = if has("f16.wgsl") { f16 | Capabilities::SHADER_FLOAT16 } else { f16 };
-    if has("product_subgroup.wgsl") { f16 | Capabilities::SUBGROUP } else { f16 }
+    let subgroup = if has("product_subgroup.wgsl") { f16 | Capabilities::SUBGROUP } else { f16 };
+    if has("cooperative.wgsl") { subgroup | Capabilities::SUBGROUP | Capabilities::COOPERATIVE_MATRIX } else { subgroup }
 }
 
 fn ops() -> Vec<Case> {
@@ -57,12 +58,15 @@ fn ops() -> Vec<Case> {
 
 /// Every kernel that any class of device takes for these ops.
 fn kernels() -> Vec<(String, Kernel)> {
-    let caps = |product, f16| Caps { subgroups: true, product: Some(product), f16, ..Caps::default() };
-    let all = Product::ALL.map(|product| (product, false)).into_iter().chain([Product::Tile, Product::Few].map(|product| (product, true)));
+    let caps = |product| Caps { subgroups: true, product: Some(product), ..Caps::default() };
+    let in_f16 = |product| Caps { f16: true, ..caps(product) };
+    let matrices = |side| Caps { cooperative: Some(CooperativeMatrix { side, subgroup: 32 }), ..in_f16(Product::Cooperative) };
+    let mut all = Product::ALL.map(caps).to_vec();
+    all.extend([in_f16(Product::Tile), in_f16(Product::Few), matrices(16), matrices(8)]);
     let mut found: Vec<(String, Kernel)> = Vec::new();
     for case in ops() {
-        for (product, f16) in all.clone() {
-            for kernel in case.kernels(&caps(product, f16)) {
+        for caps in &all {
+            for kernel in case.kernels(caps) {
                 if !found.iter().any(|(_, k)| k.key() == kernel.key()) {
                     let files = kernel.parts.iter().map(|p| p.file).collect::<Vec<_>>().join(" + ");
                     found.push((format!("{files} {:?}", kernel.constants), kernel));
@@ -93,8 +97,16 @@ fn every_joined_shader_passes_naga_and_comes_out_for_every_back_end() {
 
         spv::write_vec(&module, &info, &spv::Options { lang_version: (1, 3), ..Default::default() }, None)
             .unwrap_or_else(|e| panic!("{what}: SPIR-V: {e}"));
+        // Cooperative matrices: Metal has those of 8 × 8, Direct3D none that naga writes.
+        let has = |file: &str| kernel.parts.iter().any(|p| p.file == file);
+        if has("cooperative_16.wgsl") {
+            continue;
+        }
         let options = msl::Options { fake_missing_bindings: true, lang_version: (2, 4), ..Default::default() };
         msl::write_string(&module, &info, &options, &msl::PipelineOptions::default()).unwrap_or_else(|e| panic!("{what}: MSL: {e}"));
+        if has("cooperative_8.wgsl") {
+            continue;
+        }
         let mut out = String::new();
         let options = hlsl::Options { fake_missing_bindings: true, shader_model: hlsl::ShaderModel::V6_0, ..Default::default() };
         let pipeline = hlsl::PipelineOptions::default();

@@ -27,10 +27,12 @@ pub enum Product {
     Direct,
     /// The same, with the subgroup's lanes reading for each other: software devices with subgroups.
     Subgroup,
+    /// Cooperative matrices, factors in f16 and sums in f32: GPUs with matrix units, where layers multiply in f16.
+    Cooperative,
 }
 
 impl Product {
-    pub const ALL: [Product; 4] = [Product::Tile, Product::Few, Product::Direct, Product::Subgroup];
+    pub const ALL: [Product; 5] = [Product::Tile, Product::Few, Product::Direct, Product::Subgroup, Product::Cooperative];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -38,7 +40,34 @@ impl Product {
             Product::Few => "product_few",
             Product::Direct => "product_direct",
             Product::Subgroup => "product_subgroup",
+            Product::Cooperative => "product_cooperative",
         }
+    }
+}
+
+/// Matrices that the invocations of a subgroup multiply together, on the matrix units of GPUs that have them: factors in f16,
+/// sums in f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CooperativeMatrix {
+    /// Rows and columns: 16, or 8.
+    pub side: u32,
+    /// The most invocations that a subgroup has.
+    pub subgroup: u32,
+}
+
+impl CooperativeMatrix {
+    /// What a device is opened with to have them.
+    pub const FEATURES: wgpu::Features =
+        wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SHADER_F16).union(wgpu::Features::SUBGROUP);
+
+    /// What `adapter` offers, the larger first.
+    pub fn of(adapter: &wgpu::Adapter) -> Option<Self> {
+        use wgpu::CooperativeScalarType::{F16, F32};
+        let found = adapter.cooperative_matrix_properties();
+        let square =
+            |side: &u32| found.iter().any(|p| [p.m_size, p.n_size, p.k_size] == [*side; 3] && (p.ab_type, p.cr_type) == (F16, F32));
+        let side = [16, 8].into_iter().find(square).filter(|_| adapter.features().contains(Self::FEATURES))?;
+        Some(Self { side, subgroup: adapter.get_info().subgroup_max_size })
     }
 }
 
@@ -59,6 +88,8 @@ pub struct Caps {
     pub timestamps: bool,
     /// Layers multiply in f16 (`shader-f16`), where that is asked for.
     pub f16: bool,
+    /// What layers in f16 are multiplied with, where the device has it.
+    pub cooperative: Option<CooperativeMatrix>,
     /// The product's kernel where one is forced; else the device's class and the rows decide.
     pub product: Option<Product>,
 }
@@ -76,6 +107,7 @@ impl Default for Caps {
             subgroups: false,
             timestamps: false,
             f16: false,
+            cooperative: None,
             product: None,
         }
     }
@@ -153,23 +185,38 @@ impl Gpu {
     /// # Errors
     /// [`Error::Device`] where the adapter refuses.
     pub async fn open(adapter: &wgpu::Adapter) -> Result<Self> {
-        let (required_features, required_limits) = requirements(adapter);
-        let descriptor = wgpu::DeviceDescriptor { label: Some("clip-wgpu"), required_features, required_limits, ..Default::default() };
-        let info = adapter.get_info();
-        let (device, queue) =
-            adapter.request_device(&descriptor).await.map_err(|e| Error::Device(format!("adapter `{}` gave no device: {e}", info.name)))?;
-        let mut gpu = Self::from_device(info, device, queue, Polling::of_our_own);
+        let (mut required_features, required_limits) = requirements(adapter);
+        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        if CooperativeMatrix::of(adapter).is_some() {
+            required_features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+            // SAFETY: wgpu may leave what an experimental feature does unchecked. Only product_cooperative uses this one; all its
+            // accesses are within its arrays, and subgroups that multiply do so whole.
+            #[allow(unsafe_code)]
+            let enabled = unsafe { wgpu::ExperimentalFeatures::enabled() };
+            experimental_features = enabled;
+        }
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("clip-wgpu"),
+            required_features,
+            required_limits,
+            experimental_features,
+            ..Default::default()
+        };
+        let refused = |e| Error::Device(format!("adapter `{}` gave no device: {e}", adapter.get_info().name));
+        let (device, queue) = adapter.request_device(&descriptor).await.map_err(refused)?;
+        let mut gpu = Self::from_device(adapter, device, queue, Polling::of_our_own);
         gpu.caps.shared = false;
         let lost = gpu.lost.clone();
         gpu.device.set_device_lost_callback(move |_, _| lost.store(true, Ordering::Relaxed));
         Ok(gpu)
     }
 
-    /// Shares a device and queue that the application already has. `polling` says who polls: [`Polling::of_our_own`] a thread
+    /// Shares a device and queue that the application already has from `adapter`. `polling` says who polls: [`Polling::of_our_own`] a thread
     /// of ours, [`Polling::by_the_application`] the application, which then must until a result is there; in the browser
     /// nobody has to. No callback of the application's is replaced.
-    pub fn from_device(info: wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue, polling: fn(&wgpu::Device) -> Polling) -> Self {
-        let (limits, features) = (device.limits(), device.features());
+    pub fn from_device(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue, polling: fn(&wgpu::Device) -> Polling) -> Self {
+        let (info, limits, features) = (adapter.get_info(), device.limits(), device.features());
+        let matrices = features.contains(CooperativeMatrix::FEATURES).then(|| CooperativeMatrix::of(adapter));
         let caps = Caps {
             max_binding_bytes: limits.max_storage_buffer_binding_size,
             max_buffer_bytes: limits.max_buffer_size,
@@ -179,6 +226,7 @@ impl Gpu {
             subgroups: features.contains(wgpu::Features::SUBGROUP),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             f16: false,
+            cooperative: matrices.flatten(),
             product: None,
         };
         let dims_layout = pipeline::dims_layout(&device);
@@ -205,8 +253,13 @@ impl Gpu {
             let names = Product::ALL.map(Product::name).join(", ");
             return Err(Error::Argument(format!("expected a kernel {names}, found `{name}`")));
         };
-        if product == Product::Subgroup && !self.caps.subgroups {
-            return Err(Error::Device(format!("{name} takes subgroups, which `{}` does not have", self.info.name)));
+        let lacking = match product {
+            Product::Subgroup if !self.caps.subgroups => Some("subgroups"),
+            Product::Cooperative if self.caps.cooperative.is_none() => Some("cooperative matrices of f16 with sums in f32"),
+            _ => None,
+        };
+        if let Some(lacking) = lacking {
+            return Err(Error::Device(format!("{name} takes {lacking}, which `{}` does not have", self.info.name)));
         }
         self.caps.product = Some(product);
         if self.caps.f16 { self.in_f16() } else { Ok(self) }
@@ -222,9 +275,24 @@ impl Gpu {
             return Err(Error::Device(format!("f16 arithmetic takes shader-f16, which `{}` {why}: use f32", self.info.name)));
         }
         if let Some(product @ (Product::Direct | Product::Subgroup)) = self.caps.product {
-            return Err(Error::Device(format!("{} has no f16 arithmetic: product_tile and product_few have", product.name())));
+            return Err(Error::Device(format!(
+                "{} has no f16 arithmetic: product_tile, product_few and product_cooperative have",
+                product.name()
+            )));
         }
         self.caps.f16 = true;
+        Ok(self)
+    }
+
+    /// The same device with layers that multiply in f32.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where a kernel is forced that does not.
+    pub fn in_f32(mut self) -> Result<Self> {
+        if self.caps.product == Some(Product::Cooperative) {
+            return Err(Error::Argument("product_cooperative multiplies in f16, but f32 is asked for: take f16, or another kernel".into()));
+        }
+        self.caps.f16 = false;
         Ok(self)
     }
 

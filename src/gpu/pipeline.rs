@@ -112,7 +112,11 @@ impl Gpu {
             layout: Some(&layout),
             module: &module,
             entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions { constants: &constants, ..Default::default() },
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &constants,
+                // Kernels write workgroup memory before they read it, and on Metal and Direct3D one invocation would clear it all.
+                zero_initialize_workgroup_memory: false,
+            },
             cache: None,
         });
         (module, pipeline)

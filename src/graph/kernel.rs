@@ -94,9 +94,10 @@ impl Kernel {
         self
     }
 
-    /// With values for the shader's `override` constants.
-    pub fn constants(self, constants: impl Into<Vec<Constant>>) -> Self {
-        Self { constants: constants.into(), ..self }
+    /// With values for `override` constants of the shader's.
+    pub fn constants(mut self, constants: impl IntoIterator<Item = Constant>) -> Self {
+        self.constants.extend(constants);
+        self
     }
 
     /// With the op's own uniform.

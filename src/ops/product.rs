@@ -1,7 +1,7 @@
 //! The matrix product behind linear, patch_embed and scores: which of its kernels a device takes.
 
 use crate::gpu::shader::{Part, part};
-use crate::gpu::{Caps, Product};
+use crate::gpu::{Caps, CooperativeMatrix, Product};
 use crate::graph::kernel::Kernel;
 use crate::graph::{Call, Op};
 
@@ -9,8 +9,11 @@ const PARTS: [Part; 4] =
     [part!("product_tile.wgsl"), part!("product_few.wgsl"), part!("product_direct.wgsl"), part!("product_subgroup.wgsl")];
 /// The first two with factors in f16, in tiles of the same sizes.
 const IN_F16: [Part; 2] = [part!("product_tile_f16.wgsl"), part!("product_few_f16.wgsl")];
+/// The matrices of product_cooperative, by their side.
+const MATRICES: [Part; 2] = [part!("cooperative_16.wgsl"), part!("cooperative_8.wgsl")];
 /// Rows and columns of the tile that a workgroup makes.
 const TILES: [[u32; 2]; 4] = [tile(PARTS[0]), tile(PARTS[1]), tile(PARTS[2]), tile(PARTS[3])];
+const COOPERATIVE_TILES: [[u32; 2]; 2] = [tile(MATRICES[0]), tile(MATRICES[1])];
 
 const fn tile(part: Part) -> [u32; 2] {
     [part.constant("TILE_ROWS"), part.constant("TILE_COLUMNS")]
@@ -25,31 +28,53 @@ const fn same(a: [u32; 2], b: [u32; 2]) -> bool {
 /// Workgroups that keep a GPU busy with large tiles: four waves on each of 60 compute units. Two to one either way costs little.
 const BUSY: u32 = 256;
 
+/// The subgroups that product_cooperative works with.
+const SUBGROUPS: u32 = 4;
+
+/// Which kernel `caps` take for `[rows, n]`. All that one device takes sum in the same order, so that a row is the same in
+/// whatever batch.
+fn choose(caps: &Caps, rows: u32, n: u32) -> Product {
+    match caps {
+        Caps { product: Some(forced), f16, .. } if *f16 || *forced != Product::Cooperative => *forced,
+        Caps { f16: true, software: false, cooperative: Some(_), .. } => Product::Cooperative,
+        Caps { f16: false, software: true, subgroups: true, .. } => Product::Subgroup,
+        Caps { f16: false, software: true, .. } => Product::Direct,
+        _ if groups(TILES[Product::Tile as usize], rows, n).iter().product::<u32>() >= BUSY => Product::Tile,
+        _ => Product::Few,
+    }
+}
+
 /// Workgroups over `[rows, n]`.
-fn groups(product: Product, rows: u32, n: u32) -> [u32; 2] {
-    let [tile_rows, tile_columns] = TILES[product as usize];
+fn groups([tile_rows, tile_columns]: [u32; 2], rows: u32, n: u32) -> [u32; 2] {
     [n.div_ceil(tile_columns), rows.div_ceil(tile_rows)]
 }
 
-/// The product with `own`'s input and epilogue, cut by rows. Every kernel of a device class sums in the same order, so that a
-/// row is the same in whatever batch.
+/// The product with `own`'s input and epilogue, cut by rows.
 pub(super) fn kernel(op: &dyn Op, call: &Call, caps: &Caps, own: Part) -> Kernel {
     let (rows, n) = (call.rows() as u32, call.output().stride() as u32);
-    let product = caps.product.unwrap_or(match caps {
-        Caps { f16: false, software: true, subgroups: true, .. } => Product::Subgroup,
-        Caps { f16: false, software: true, .. } => Product::Direct,
-        _ if groups(Product::Tile, rows, n).iter().product::<u32>() >= BUSY => Product::Tile,
-        _ => Product::Few,
-    });
-    let [x, y] = groups(product, rows, n);
-    let parts = match product {
-        Product::Tile | Product::Few if caps.f16 => [part!("multiply_add_f16.wgsl"), IN_F16[product as usize], own],
-        Product::Tile | Product::Few => [part!("multiply_add.wgsl"), PARTS[product as usize], own],
-        Product::Direct | Product::Subgroup => [part!("product_lanes.wgsl"), PARTS[product as usize], own],
+    let matrix = caps.cooperative.unwrap_or(CooperativeMatrix { side: 16, subgroup: 32 });
+    let of_side = usize::from(matrix.side == 8);
+    let product = choose(caps, rows, n);
+    let (tile, parts) = match product {
+        Product::Cooperative => (COOPERATIVE_TILES[of_side], [MATRICES[of_side], part!("product_cooperative.wgsl"), own]),
+        other => {
+            let (at, f16) = (other as usize, caps.f16);
+            let parts = match other {
+                Product::Tile | Product::Few if f16 => [part!("multiply_add_f16.wgsl"), IN_F16[at], own],
+                Product::Tile | Product::Few => [part!("multiply_add.wgsl"), PARTS[at], own],
+                _ => [part!("product_lanes.wgsl"), PARTS[at], own],
+            };
+            (TILES[at], parts)
+        }
     };
+    let [x, y] = groups(tile, rows, n);
     let mut kernel = Kernel::new(op, call, &parts, ([x, y, 1], 1)).reads([x, y].map(f64::from));
+    if product == Product::Cooperative {
+        kernel.parts.insert(0, part!("cooperative.wgsl")); // directives, which stand before all else
+        kernel = kernel.constants([("INVOCATIONS", (SUBGROUPS * matrix.subgroup) as f64)]);
+    }
     if caps.f16 {
-        kernel.parts.insert(0, part!("f16.wgsl")); // a directive, which stands before all else
+        kernel.parts.insert(0, part!("f16.wgsl"));
     }
     kernel
 }

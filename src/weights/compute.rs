@@ -46,11 +46,7 @@ impl Compute {
     /// [`Error::Argument`] where it is another executor's; [`Error::Device`] where the device lacks it.
     pub fn on(self, executor: &Executor) -> Result<Executor> {
         match (self, executor) {
-            (Compute::F32, Executor::Gpu(gpu)) => {
-                let mut gpu = gpu.clone();
-                gpu.caps.f16 = false; // it may be that of a model in f16
-                Ok(Executor::Gpu(gpu))
-            }
+            (Compute::F32, Executor::Gpu(gpu)) => Ok(Executor::Gpu(gpu.clone().in_f32()?)), // it may be that of a model in f16
             #[cfg(feature = "host")]
             (Compute::F32, Executor::Host) => Ok(Executor::Host),
             (Compute::F16, Executor::Gpu(gpu)) => Ok(Executor::Gpu(gpu.clone().in_f16()?)),
@@ -65,7 +61,7 @@ impl Compute {
             (Compute::Int8, Executor::Host) if crate::host::multiplies_integers() => Ok(Executor::Host),
             #[cfg(feature = "host")]
             (Compute::Int8, Executor::Host) => Err(Error::Argument(
-                "int8 arithmetic needs a processor with AVX512-VNNI or AVX-VNNI, found none: f32 is as fast on this one".into(),
+                "int8 arithmetic needs a processor with AVX512-VNNI, AVX-VNNI or Arm's dot products, found none: f32 is as fast on this one".into(),
             )),
         }
     }

@@ -36,7 +36,7 @@ pub fn application_gpu() -> Option<Gpu> {
         let adapter = gpu::adapters().await.into_iter().next()?;
         let (device, queue) = adapter.request_device(&wgpu::DeviceDescriptor::default()).await.expect("the adapter gives a device");
         assert_eq!(device.limits(), wgpu::Limits::default());
-        Some(Gpu::from_device(adapter.get_info(), device, queue, Polling::of_our_own))
+        Some(Gpu::from_device(&adapter, device, queue, Polling::of_our_own))
     })
 }
 

@@ -309,6 +309,29 @@ const tests = {
     });
   },
 
+  async 'layers multiply in f16 where WebGPU has it'() {
+    await browse(SWIFTSHADER, async (page) => {
+      await bare(page);
+      const [can, here, wasm] = await page.evaluate(async () => {
+        const texts = async (options) => {
+          const clip = await Clip.load('pico', options);
+          const rows = (await clip.encodeTexts(['a red circle', 'a tiger', 'x'])).map((r) => [...r]);
+          clip.dispose();
+          return rows;
+        };
+        const caught = (call) => call.catch((e) => `${e.code}: ${e.message}`);
+        const adapter = await navigator.gpu.requestAdapter();
+        const exact = await texts({ device: 'webgpu' });
+        const found = await caught(texts({ device: 'webgpu', compute: 'f16' }));
+        const worst = Array.isArray(found) ? Math.max(...found.map((row, i) => 1 - row.reduce((sum, v, j) => sum + v * exact[i][j], 0))) : found;
+        return [adapter.features.has('shader-f16'), worst, await caught(texts({ device: 'wasm', compute: 'f16' }))];
+      });
+      if (can) below(Math.abs(here), 1e-4, '1 - cosine of f16');
+      else if (!String(here).startsWith('device: f16 arithmetic takes shader-f16')) throw new Error(here);
+      if (!String(wasm).startsWith("argument: f16 arithmetic is a GPU's")) throw new Error(wasm);
+    });
+  },
+
   async 'a hundred and one dropped pictures are searched by words'() {
     await browse(SWIFTSHADER, async (page) => {
       await page.goto(`${server.url}/examples/web/page/index.html`);

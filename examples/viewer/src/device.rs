@@ -28,15 +28,14 @@ pub fn open(wanted: &Device) -> Result<Opened, String> {
         let runs = chosen.is_some();
         let adapter =
             chosen.or(first).ok_or("a window needs a GPU or a software driver for Vulkan (Mesa's lavapipe); --headless needs none")?;
-        let info = adapter.get_info();
         let (required_features, limits) = gpu::requirements(&adapter);
         let required_limits = wgpu::Limits { max_texture_dimension_2d: adapter.limits().max_texture_dimension_2d, ..limits };
         let descriptor = wgpu::DeviceDescriptor { label: Some("viewer"), required_features, required_limits, ..Default::default() };
-        let (device, queue) =
-            adapter.request_device(&descriptor).await.map_err(|e| format!("adapter `{}` gave no device: {e}", info.name))?;
+        let refused = |e| format!("adapter `{}` gave no device: {e}", adapter.get_info().name);
+        let (device, queue) = adapter.request_device(&descriptor).await.map_err(refused)?;
         // What goes wrong is said where it is met; the default would end the program.
         device.on_uncaptured_error(std::sync::Arc::new(|e| eprintln!("viewer: {e}")));
-        let gpu = Gpu::from_device(info, device.clone(), queue.clone(), Polling::of_our_own);
+        let gpu = Gpu::from_device(&adapter, device.clone(), queue.clone(), Polling::of_our_own);
         let executor = if runs { Executor::Gpu(gpu.clone()) } else { Executor::Host };
         Ok(Opened { setup: WgpuSetupExisting { instance, adapter, device, queue }, executor, gpu, names })
     })

@@ -13,9 +13,9 @@ use clip_wgpu::clip::config::TextPool;
 use clip_wgpu::clip::{Classifier, Folder, ModelFiles, PromptCache};
 use clip_wgpu::gpu;
 use clip_wgpu::graph::{Data, Size};
-use clip_wgpu::weights::Format;
 use clip_wgpu::weights::load::StoredAs;
 use clip_wgpu::weights::source::Source;
+use clip_wgpu::weights::{Compute, Format};
 use clip_wgpu::{Clip, Device, Error, Executor, Image, Options, Score};
 use js_sys::{Function, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
@@ -39,8 +39,9 @@ pub struct Engine {
 
 #[wasm_bindgen]
 impl Engine {
-    /// Loads the model of `files`: objects with `name`, `size` and `read(start, end)`, a promise of an ArrayBuffer. `options` has `device` (auto, webgpu, wasm), `dtype` (auto, f32, f16, bf16), `batch`; `progress` is
-    /// called with bytes done and in all.
+    /// Loads the model of `files`: objects with `name`, `size` and `read(start, end)`, a promise of an ArrayBuffer. `options` has
+    /// `device` (auto, webgpu, wasm), `dtype` (auto, f32, f16, bf16), `compute` (f32, f16), `batch`; `progress` is called with
+    /// bytes done and in all.
     pub async fn load(name: String, files: Vec<JsValue>, options: JsValue, progress: Function) -> Result<Engine, JsValue> {
         let sources = files.into_iter().map(JsSource::new).collect::<Result<Vec<_>, _>>()?;
         let named = sources.into_iter().map(|s| (s.name().to_string(), Box::new(s) as Box<dyn Source>));
@@ -49,6 +50,7 @@ impl Engine {
         let options = Options {
             device: device(&text(&options, "device"))?,
             stored: stored(&text(&options, "dtype"))?,
+            compute: compute(&text(&options, "compute"))?,
             batch: Reflect::get(&options, &"batch".into())?.as_f64().map_or(8, |n| n as usize),
             progress: Some(Arc::new(told)),
             ..Options::default()
@@ -253,6 +255,14 @@ fn stored(name: &str) -> Result<StoredAs, JsValue> {
         "f16" | "fp16" => Ok(StoredAs::As(Format::F16)),
         "bf16" => Ok(StoredAs::As(Format::Bf16)),
         other => Err(thrown(Error::Argument(format!("expected a dtype auto, f32, f16 or bf16, found `{other}`")))),
+    }
+}
+
+fn compute(name: &str) -> Result<Compute, JsValue> {
+    match name {
+        "" | "f32" | "fp32" => Ok(Compute::F32),
+        "f16" | "fp16" => Ok(Compute::F16),
+        other => Err(thrown(Error::Argument(format!("expected a compute f32 or f16, found `{other}`")))),
     }
 }
 

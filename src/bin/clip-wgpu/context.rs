@@ -23,7 +23,7 @@ pub struct Globals {
     /// Where it runs: auto (a hardware GPU, else the CPU), gpu, gpu:NAME, gpu:INDEX or cpu
     #[arg(long, global = true, default_value = "auto", value_name = "DEVICE", value_parser = parse_device)]
     pub device: Device,
-    /// Force a kernel of the matrix product (product_tile, product_few, product_direct, product_subgroup), for tests and bug reports
+    /// Force a kernel of the matrix product (product_tile, product_few, product_direct, product_subgroup, product_cooperative), for tests and bug reports
     #[arg(long, global = true, value_name = "NAME", hide_short_help = true)]
     pub kernel: Option<String>,
     /// How weights are kept in memory: auto is the smallest form that is exact

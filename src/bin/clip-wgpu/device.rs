@@ -42,10 +42,11 @@ impl Device {
             say(&format!("gpu:{}  {}{taken}", d["index"], text(&d["name"])))?;
             say(&format!("       {} through {}, driver {}", text(&d["type"]), text(&d["backend"]), text(&d["driver"])))?;
             say(&format!(
-                "       bindings of {} MiB, buffers of {} MiB; f16 arithmetic {}, subgroups {}, timestamps {}",
+                "       bindings of {} MiB, buffers of {} MiB; f16 arithmetic {}, cooperative matrices {}, subgroups {}, timestamps {}",
                 d["binding_mib"],
                 d["buffer_mib"],
                 yes(&d["f16"]),
+                d["cooperative_matrix"].as_u64().map_or("no".into(), |side| format!("{side} × {side}")),
                 yes(&d["subgroups"]),
                 yes(&d["timestamps"])
             ))?;
@@ -74,7 +75,8 @@ fn describe(index: usize, adapter: &wgpu::Adapter, auto: bool) -> Value {
         "index": index, "name": info.name, "backend": info.backend.to_string(), "type": format!("{:?}", info.device_type),
         "driver": format!("{} {}", info.driver, info.driver_info).trim(), "auto": auto,
         "binding_mib": limits.max_storage_buffer_binding_size >> 20, "buffer_mib": limits.max_buffer_size >> 20,
-        "f16": features.contains(wgpu::Features::SHADER_F16), "subgroups": features.contains(wgpu::Features::SUBGROUP),
+        "f16": features.contains(wgpu::Features::SHADER_F16),
+        "cooperative_matrix": gpu::CooperativeMatrix::of(adapter).map(|m| m.side), "subgroups": features.contains(wgpu::Features::SUBGROUP),
         "timestamps": features.contains(wgpu::Features::TIMESTAMP_QUERY),
     })
 }
