@@ -1,5 +1,8 @@
 // multiply_add — the sixteen sums behind the tiled products and attention, in straight lines.
 
+alias Vector = vec4<f32>;
+alias Matrix = mat4x4<f32>;
+
 /// y[r] + Σ w[c] · x[r][c]: four rows by four columns by four of k.
 fn multiply_add(y: mat4x4<f32>, w: mat4x4<f32>, x: mat4x4<f32>) -> mat4x4<f32> {
     return mat4x4(

@@ -1,5 +1,8 @@
 // multiply_add_f16 — multiply_add with factors and sums in f16, and how such sums are added up.
 
+alias Vector = vec4<f16>;
+alias Matrix = mat4x4<f16>;
+
 fn multiply_add_f16(y: mat4x4<f16>, w: mat4x4<f16>, x: mat4x4<f16>) -> mat4x4<f16> {
     return mat4x4(
         y[0] + w[0] * x[0].x + w[1] * x[0].y + w[2] * x[0].z + w[3] * x[0].w,

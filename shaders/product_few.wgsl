@@ -7,16 +7,10 @@
 const TILE_ROWS = 32u;    // of y, made by a workgroup
 const TILE_COLUMNS = 32u;
 const STEP = 8u;          // vec4 columns of k taken at a time
+const FETCHED = 8u;       // from a row that an invocation fetches to its next
 
 var<workgroup> xs: array<array<array<vec4<f32>, 8>, 4>, STEP>; // [k][i][y]: row y + 8·i of the tile
 var<workgroup> ws: array<array<array<vec4<f32>, 8>, 4>, STEP>; // [k][c][x]: column 4·x + c; neighbours in neighbouring banks
-
-/// Four rows of x, 8 apart; rows and columns beyond the last repeat it.
-fn fetch_x(row: u32, k: u32) -> mat4x4<f32> {
-    let last = dims.rows - 1u;
-    let k4 = min(k, dims.k / 4u - 1u);
-    return mat4x4(input4(min(row, last), k4), input4(min(row + 8u, last), k4), input4(min(row + 16u, last), k4), input4(min(row + 24u, last), k4));
-}
 
 /// Four columns' weights, 8 apart; zeros beyond the last k.
 fn fetch_w(col: u32, k: u32) -> mat4x4<f32> {
@@ -70,11 +64,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) a
         if !more { break; }
         workgroupBarrier();
     }
-    let row = row0 + at.y;
-    let n4 = col0 / 4u + at.x;
-    if n4 >= dims.n / 4u { return; }
-    if row < dims.rows { store4(row, n4, y[0]); }
-    if row + 8u < dims.rows { store4(row + 8u, n4, y[1]); }
-    if row + 16u < dims.rows { store4(row + 16u, n4, y[2]); }
-    if row + 24u < dims.rows { store4(row + 24u, n4, y[3]); }
+    store_rows(row0 + at.y, col0 + 4u * at.x, y);
 }

@@ -12,31 +12,16 @@
 const TILE_ROWS = 64u;    // of y, made by a workgroup
 const TILE_COLUMNS = 64u;
 const STEP = 4u;          // vec4 columns of k taken at a time
+const FETCHED = 16u;      // from a row that an invocation fetches to its next
 
 var<workgroup> xs: array<array<array<vec4<f32>, 8>, 8>, STEP>;  // [k][i][y]: row y + 8·i of the tile
 var<workgroup> ws: array<array<array<vec4<f32>, 16>, 4>, STEP>; // [k][c][x]: column 4·x + c; neighbours in neighbouring banks
-
-/// Four rows of x, 16 apart; rows and columns beyond the last repeat it.
-fn fetch_x(row: u32, k: u32) -> mat4x4<f32> {
-    let last = dims.rows - 1u;
-    let k4 = min(k, dims.k / 4u - 1u);
-    return mat4x4(input4(min(row, last), k4), input4(min(row + 16u, last), k4), input4(min(row + 32u, last), k4), input4(min(row + 48u, last), k4));
-}
 
 /// Four columns' weights, 16 apart; zeros beyond the last k.
 fn fetch_w(col: u32, k: u32) -> mat4x4<f32> {
     let last = dims.n - 1u;
     if k >= dims.k / 4u { return mat4x4<f32>(); }
     return mat4x4(weight4(min(col, last), k, dims.k), weight4(min(col + 16u, last), k, dims.k), weight4(min(col + 32u, last), k, dims.k), weight4(min(col + 48u, last), k, dims.k));
-}
-
-/// Four rows of y, 8 apart.
-fn store_rows(row: u32, col: u32, y: mat4x4<f32>) {
-    if col >= dims.n { return; }
-    if row < dims.rows { store4(row, col / 4u, y[0]); }
-    if row + 8u < dims.rows { store4(row + 8u, col / 4u, y[1]); }
-    if row + 16u < dims.rows { store4(row + 16u, col / 4u, y[2]); }
-    if row + 24u < dims.rows { store4(row + 24u, col / 4u, y[3]); }
 }
 
 @compute @workgroup_size(8, 8)

@@ -8,16 +8,10 @@
 const TILE_ROWS = 64u;    // of y, made by a workgroup
 const TILE_COLUMNS = 64u;
 const STEP = 4u;          // vec4 columns of k taken at a time
+const FETCHED = 16u;      // from a row that an invocation fetches to its next
 
 var<workgroup> xs: array<array<array<vec4<f16>, 8>, 8>, STEP>;  // [k][i][y]: row y + 8·i of the tile
 var<workgroup> ws: array<array<array<vec4<f16>, 16>, 4>, STEP>; // [k / 4][k % 4][x]: columns 4·x …
-
-/// Four rows of x, 16 apart; rows and columns beyond the last repeat it.
-fn fetch_x(row: u32, k: u32) -> mat4x4<f16> {
-    let last = dims.rows - 1u;
-    let k4 = min(k, dims.k / 4u - 1u);
-    return mat4x4(vec4<f16>(input4(min(row, last), k4)), vec4<f16>(input4(min(row + 16u, last), k4)), vec4<f16>(input4(min(row + 32u, last), k4)), vec4<f16>(input4(min(row + 48u, last), k4)));
-}
 
 /// Four neighbouring columns' weights, by k; zeros beyond the last k.
 fn fetch_w(col: u32, k: u32) -> mat4x4<f16> {
@@ -41,15 +35,6 @@ fn sums(x: u32, y: u32, column: u32, i: u32) -> mat4x4<f16> {
     sum = multiply_add_f16(sum, columns(1u, x + column), rows(1u, i, y));
     sum = multiply_add_f16(sum, columns(2u, x + column), rows(2u, i, y));
     return multiply_add_f16(sum, columns(3u, x + column), rows(3u, i, y));
-}
-
-/// Four rows of y, 8 apart.
-fn store_rows(row: u32, col: u32, y: mat4x4<f32>) {
-    if col >= dims.n { return; }
-    if row < dims.rows { store4(row, col / 4u, y[0]); }
-    if row + 8u < dims.rows { store4(row + 8u, col / 4u, y[1]); }
-    if row + 16u < dims.rows { store4(row + 16u, col / 4u, y[2]); }
-    if row + 24u < dims.rows { store4(row + 24u, col / 4u, y[3]); }
 }
 
 @compute @workgroup_size(8, 8)

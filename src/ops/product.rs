@@ -55,20 +55,17 @@ pub(super) fn kernel(op: &dyn Op, call: &Call, caps: &Caps, own: Part) -> Kernel
     let matrix = caps.cooperative.unwrap_or(CooperativeMatrix { side: 16, subgroup: 32 });
     let of_side = usize::from(matrix.side == 8);
     let product = choose(caps, rows, n);
-    let (tile, parts) = match product {
-        Product::Cooperative => (COOPERATIVE_TILES[of_side], [MATRICES[of_side], part!("product_cooperative.wgsl"), own]),
-        other => {
-            let (at, f16) = (other as usize, caps.f16);
-            let parts = match other {
-                Product::Tile | Product::Few if f16 => [part!("multiply_add_f16.wgsl"), IN_F16[at], own],
-                Product::Tile | Product::Few => [part!("multiply_add.wgsl"), PARTS[at], own],
-                _ => [part!("product_lanes.wgsl"), PARTS[at], own],
-            };
-            (TILES[at], parts)
+    let at = product as usize;
+    let (tile, parts): (_, &[Part]) = match product {
+        Product::Cooperative => (COOPERATIVE_TILES[of_side], &[MATRICES[of_side], part!("product_cooperative.wgsl"), own]),
+        Product::Tile | Product::Few if caps.f16 => {
+            (TILES[at], &[part!("multiply_add_f16.wgsl"), part!("product_rows.wgsl"), IN_F16[at], own])
         }
+        Product::Tile | Product::Few => (TILES[at], &[part!("multiply_add.wgsl"), part!("product_rows.wgsl"), PARTS[at], own]),
+        Product::Direct | Product::Subgroup => (TILES[at], &[part!("product_lanes.wgsl"), PARTS[at], own]),
     };
     let [x, y] = groups(tile, rows, n);
-    let mut kernel = Kernel::new(op, call, &parts, ([x, y, 1], 1)).reads([x, y].map(f64::from));
+    let mut kernel = Kernel::new(op, call, parts, ([x, y, 1], 1)).reads([x, y].map(f64::from));
     if product == Product::Cooperative {
         kernel.parts.insert(0, part!("cooperative.wgsl")); // directives, which stand before all else
         kernel = kernel.constants([("INVOCATIONS", (SUBGROUPS * matrix.subgroup) as f64)]);
