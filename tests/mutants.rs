@@ -160,8 +160,8 @@ const FAULTS: [(&str, Build, &str, &str); 34] = [
     (
         "rows and columns of a frame exchanged",
         |r| frame(r, (40, 40), Preprocess::openai(14)),
-        "select(y, x, across)",
-        "select(x, y, across)",
+        "vec2(x, first + i), vec2(first + i, y)",
+        "vec2(first + i, y), vec2(x, first + i)",
     ),
     (
         "no overshoot held in range",

@@ -136,7 +136,7 @@ fn labels_of(folder: &Path, queries: &[&str], compute: &str) -> Vec<String> {
 #[test]
 fn in_integers_nearly_every_picture_has_the_label_that_it_has_in_f32() {
     if !clip_wgpu::host::multiplies_integers() {
-        return eprintln!("skipped: this processor has neither AVX512-VNNI nor AVX-VNNI");
+        return eprintln!("skipped: this processor has no instructions for products of integers");
     }
     let folder = scratch("integers").join("pictures");
     let expected = pictures(&folder);

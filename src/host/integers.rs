@@ -1,10 +1,12 @@
-//! Products in integers, for processors that multiply them faster than f32 (AVX512-VNNI, AVX-VNNI): a scale to each block along
-//! k, as in ggml's `Q8_0`, so that an outlier costs the precision of its block only.
+//! Products in integers, for processors that multiply them faster than f32 (AVX512-VNNI, AVX-VNNI, Arm's dot products): a scale to
+//! each block along k, as in ggml's `Q8_0`, so that an outlier costs the precision of its block only.
 //!
 //! Of each block of a row, x = s · q with whole numbers q and s = max |x| / max |q|, and of each column of the weight likewise.
 //! Sums of a block are exact, and blocks are added up in order: a row is the same in whatever batch and on whatever processor.
 
 mod left;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
@@ -15,6 +17,8 @@ use std::sync::OnceLock;
 use rten_simd::{Isa, SimdOp};
 
 use self::left::{Left, Pack, quantize};
+#[cfg(target_arch = "aarch64")]
+use self::neon::{dot_8, dot_16};
 #[cfg(target_arch = "x86_64")]
 use self::vnni::{avx_8, avx_16, avx512_8, avx512_16};
 use super::View;
@@ -80,6 +84,8 @@ enum Kernel {
     Avx512Vnni,
     #[cfg(target_arch = "x86_64")]
     AvxVnni,
+    #[cfg(target_arch = "aarch64")]
+    NeonDot,
     /// Plain loops: what the others must equal.
     Portable,
 }
@@ -99,6 +105,10 @@ impl Kernel {
                     all.push(Kernel::AvxVnni);
                 }
             }
+            #[cfg(target_arch = "aarch64")]
+            if std::arch::is_aarch64_feature_detected!("dotprod") {
+                all.push(Kernel::NeonDot);
+            }
             all.push(Kernel::Portable);
             all
         })
@@ -111,6 +121,8 @@ impl Kernel {
             Kernel::Avx512Vnni => MOST_ROWS,
             #[cfg(target_arch = "x86_64")]
             Kernel::AvxVnni => 3,
+            #[cfg(target_arch = "aarch64")]
+            Kernel::NeonDot => 6,
             Kernel::Portable => 4,
         }
     }
@@ -271,6 +283,10 @@ fn tile(kernel: Kernel, left: &Left, w: &Panel<'_>, sums: &mut [[f32; WIDTH]]) {
         (Kernel::AvxVnni, Grain::Bits8(_)) => rows!(avx_8: 1 2 3),
         #[cfg(target_arch = "x86_64")]
         (Kernel::AvxVnni, Grain::Bits13) => rows!(avx_16: 1 2 3),
+        #[cfg(target_arch = "aarch64")]
+        (Kernel::NeonDot, Grain::Bits8(_)) => rows!(dot_8: 1 2 3 4 5 6),
+        #[cfg(target_arch = "aarch64")]
+        (Kernel::NeonDot, Grain::Bits13) => rows!(dot_16: 1 2 3 4 5 6),
         (Kernel::Portable, _) => rows!(portable: 1 2 3 4),
     }
 }

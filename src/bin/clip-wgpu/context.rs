@@ -30,7 +30,7 @@ pub struct Globals {
     #[arg(long, global = true, default_value = "auto", value_enum)]
     pub dtype: Dtype,
     /// What linear layers multiply in: f32; for speed, rounded, f16 on a GPU (cosine to f32 about 0.99999), int8 on a CPU with
-    /// AVX512-VNNI or AVX-VNNI (about 0.999)
+    /// AVX512-VNNI, AVX-VNNI or Arm's dot products (about 0.999)
     #[arg(long, global = true, default_value = "f32", value_name = "TYPE", value_parser = parse_compute)]
     pub compute: Compute,
     /// The most pictures or texts that run at once
