@@ -4,9 +4,9 @@
 // subgroups makes a quarter, of four matrices; where a device's subgroups are smaller than its largest and there are more of
 // them, those repeat a quarter, since all must multiply or none, and nobody reads what they make. Which element of a matrix a
 // lane holds is the device's own affair: what goes in and what comes out passes through workgroup memory, so that input4,
-// weight4 and store4 are those of all products. Joined with cooperative_16 or cooperative_8.
+// weight4 and store4 are those of all products. Factors must stay below 65,504. Joined with cooperative_16 or cooperative_8.
 
-override INVOCATIONS: u32 = 128u; // four of the device's largest subgroups
+override INVOCATIONS: u32 = 128u; // four of the device's largest subgroups: at most 16 · SIDE, a power of two
 
 const STEP = 32u;   // elements of k taken at a time
 const STRIDE = 40u; // from a row in workgroup memory to the next: whole 16 bytes, and a matrix's rows in different banks
@@ -53,7 +53,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var y10 = y00;
     var y11 = y00;
     for (var k = 0u; k < dims.k; k += STEP) {
-        for (var i = lane; i < TILE_ROWS * STEP / 4u; i += 2u * INVOCATIONS) { // whose number divides it
+        for (var i = lane; i < TILE_ROWS * STEP / 4u; i += 2u * INVOCATIONS) { // which divides it
             fetch(row0, col0, k, i);
             fetch(row0, col0, k, i + INVOCATIONS);
         }

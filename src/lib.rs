@@ -46,6 +46,7 @@ pub mod ops;
 #[cfg(not(target_arch = "wasm32"))] // it has no such clock
 pub mod peak;
 mod send;
+mod trial;
 pub mod weights;
 
 pub use clip::{Classifier, Clip, Config, Embeddings, Options, Score};

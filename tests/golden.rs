@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clip_wgpu::clip::config::{Text, TextPool, TowerConfig, Vision, VisionPool};
 use clip_wgpu::clip::{Config, Embeddings, ModelFiles, TEXT_POOLED, Tower};
+use clip_wgpu::gpu::{CooperativeMatrix, Gpu};
 use clip_wgpu::graph::{Data, Rows, Size, Value};
 use clip_wgpu::ops::Act;
 use clip_wgpu::weights::load::StoredAs;
@@ -258,16 +259,40 @@ fn arithmetic_in_f16() {
         assert!(refused(&gpu.into()).contains("opened without"));
     }
     let Some(gpu) = common::gpu().filter(|gpu| gpu.clone().in_f16().is_ok()) else { return };
-    let again = Compute::F32.on(&gpu.clone().in_f16().unwrap().into()).unwrap();
+    let again = pollster::block_on(Compute::F32.on(&gpu.clone().in_f16().unwrap().into())).unwrap();
     assert!(matches!(again, Executor::Gpu(gpu) if !gpu.caps.f16), "f16 is a model's, not the device's");
-    for gpu in ["product_tile", "product_few", "product_cooperative"].into_iter().flat_map(|name| gpu.clone().with_kernel(name)) {
-        let kernel = gpu.caps.product.unwrap().name();
+    for name in [None, Some("product_tile"), Some("product_few"), Some("product_cooperative")] {
+        let (kernel, gpu) = (name.unwrap_or("the device's own kernel"), gpu.clone());
+        let gpu = match name.map_or(Ok(gpu.clone()), |name| gpu.with_kernel(name)) {
+            Ok(gpu) => gpu,
+            Err(error) => {
+                eprintln!("left out: {error}");
+                continue;
+            }
+        };
         for (model, ..) in FAMILIES {
             let worst = 1.0 - worst_on(&gpu.clone().into(), model, options.clone(), |_| {}).cosine;
             println!("{model} by {kernel}: 1 - cosine {worst:.1e}");
             assert!((1e-12..1e-5).contains(&worst), "{model} by {kernel}: 1 - cosine {worst:.1e}"); // f32 gives 0
         }
     }
+}
+
+/// A GPU that offers cooperative matrices which it cannot run, or that come out wrong, does without: a trial shows it.
+#[test]
+fn matrices_that_fail_their_trial_are_not_taken() {
+    let Some(mut gpu) = common::gpu().filter(|gpu| gpu.clone().in_f16().is_ok()) else { return };
+    gpu.caps.software = false; // of which none takes them
+    let on = |gpu: &Gpu| match pollster::block_on(Compute::F16.on(&gpu.clone().into())).unwrap() {
+        Executor::Gpu(gpu) => gpu.caps.cooperative,
+        Executor::Host => unreachable!(),
+    };
+    assert_eq!(on(&gpu), gpu.caps.cooperative, "what works is kept");
+    gpu.caps.cooperative = Some(match gpu.caps.cooperative {
+        None => CooperativeMatrix { side: 16, subgroup: 32 },                    // refused
+        Some(real) => CooperativeMatrix { subgroup: real.subgroup / 2, ..real }, // half of a tile is left undone
+    });
+    assert_eq!(on(&gpu), None);
 }
 
 /// What each patch gives, where a class token, an average or a head pools them (`scripts/reference/parts.py`).

@@ -81,6 +81,11 @@ fn linear_in_cooperative_matrices() {
         }
     };
     let mut r = Random(14);
+    for class in [true, false] {
+        let case = patch_embed(&mut r, PatchEmbed { size: 30, patch: 7, class }, 60, Format::F16);
+        let error = nmse(&case.run(&gpu), &case.reference());
+        assert!((1e-11..2e-7).contains(&error), "patches: nmse {error:.2e}");
+    }
     for rows in ROWS {
         for (k, n) in [(5, 3), (8, 8), (60, 180), (257, 130), (768, 66)] {
             for format in FORMATS {
@@ -265,12 +270,12 @@ fn searched_as_one(width: usize, count: usize) {
     }
 }
 
-/// Each kernel of the product by name, over shapes with partial tiles: none is better tested than the others.
+/// Each kernel of the product in f32 by name, over shapes with partial tiles: none is better tested than the others.
 #[test]
 fn every_kernel_of_the_product() {
     let Some(gpu) = common::gpu() else { return };
     let mut r = Random(11);
-    for product in Product::ALL {
+    for product in Product::ALL.into_iter().filter(|p| *p != Product::Cooperative) {
         let Ok(forced) = gpu.clone().with_kernel(product.name()) else { continue };
         for (rows, k, n) in [(1, 8, 8), (3, 42, 27), (31, 5, 3), (33, 257, 130), (65, 60, 180), (130, 100, 66)] {
             for format in FORMATS {

@@ -1,4 +1,5 @@
-//! Every shader, joined with every storage format, through naga with core capabilities only, and out as SPIR-V, MSL and HLSL.
+//! Every shader, joined with every storage format, through naga with core capabilities and those that it names, and out for every
+//! back end that has them.
 #![allow(clippy::unwrap_used)] // a test that fails may panic
 
 mod common;
@@ -60,9 +61,9 @@ fn ops() -> Vec<Case> {
 fn kernels() -> Vec<(String, Kernel)> {
     let caps = |product| Caps { subgroups: true, product: Some(product), ..Caps::default() };
     let in_f16 = |product| Caps { f16: true, ..caps(product) };
-    let matrices = |side| Caps { cooperative: Some(CooperativeMatrix { side, subgroup: 32 }), ..in_f16(Product::Cooperative) };
+    let matrices = |side, subgroup| Caps { cooperative: Some(CooperativeMatrix { side, subgroup }), ..in_f16(Product::Cooperative) };
     let mut all = Product::ALL.map(caps).to_vec();
-    all.extend([in_f16(Product::Tile), in_f16(Product::Few), matrices(16), matrices(8)]);
+    all.extend([in_f16(Product::Tile), in_f16(Product::Few), matrices(16, 32), matrices(16, 64), matrices(8, 8), matrices(8, 32)]);
     let mut found: Vec<(String, Kernel)> = Vec::new();
     for case in ops() {
         for caps in &all {

@@ -21,7 +21,8 @@ export interface LoadOptions {
   device?: 'auto' | 'webgpu' | 'wasm';
   /** How weights are kept; auto is the smallest form that is exact. */
   dtype?: 'auto' | 'f32' | 'f16' | 'bf16';
-  /** What linear layers multiply in. f16 is for speed, where WebGPU has shader-f16: cosine to f32 about 0.99999. Default f32. */
+  /** What linear layers multiply in. f16 is for speed (cosine to f32 about 0.99999) and takes WebGPU with shader-f16: elsewhere
+   * loading is refused. Default f32. */
   compute?: 'f32' | 'f16';
   /** The most pictures or texts that run at once. Default 8. */
   batch?: number;

@@ -113,7 +113,7 @@ impl Clip {
     /// # Errors
     /// As [`Clip::load`].
     pub async fn load_on(executor: &Executor, files: ModelFiles, options: &Options, keep: &[&str]) -> Result<Self> {
-        let executor = options.compute.on(executor)?;
+        let executor = options.compute.on(executor).await?;
         let ModelFiles { mut config, preprocess, tokenizer, checkpoint, .. } = files;
         if let Some(size) = options.image_size {
             config = config.with_image_size(size)?;
@@ -148,7 +148,7 @@ impl Clip {
     /// # Errors
     /// As [`Clip::load`].
     pub async fn restore(&mut self, executor: &Executor) -> Result<()> {
-        let before = std::mem::replace(&mut self.executor, self.options.compute.on(executor)?);
+        let before = std::mem::replace(&mut self.executor, self.options.compute.on(executor).await?);
         let loaded = self.load_towers().await;
         if loaded.is_err() {
             self.executor = before;

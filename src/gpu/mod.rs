@@ -56,18 +56,20 @@ pub struct CooperativeMatrix {
 }
 
 impl CooperativeMatrix {
-    /// What a device is opened with to have them.
+    /// What a device is opened with to have them, beside [`wgpu::ExperimentalFeatures::enabled`].
     pub const FEATURES: wgpu::Features =
         wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SHADER_F16).union(wgpu::Features::SUBGROUP);
 
-    /// What `adapter` offers, the larger first.
+    /// What `adapter` offers, the larger first; none where four subgroups pass what a workgroup of product_cooperative may have.
     pub fn of(adapter: &wgpu::Adapter) -> Option<Self> {
         use wgpu::CooperativeScalarType::{F16, F32};
-        let found = adapter.cooperative_matrix_properties();
+        let (found, info) = (adapter.cooperative_matrix_properties(), adapter.get_info());
         let square =
             |side: &u32| found.iter().any(|p| [p.m_size, p.n_size, p.k_size] == [*side; 3] && (p.ab_type, p.cr_type) == (F16, F32));
         let side = [16, 8].into_iter().find(square).filter(|_| adapter.features().contains(Self::FEATURES))?;
-        Some(Self { side, subgroup: adapter.get_info().subgroup_max_size })
+        // Apple's have 32 whatever wgpu says.
+        let subgroup = if info.backend == wgpu::Backend::Metal { 32 } else { info.subgroup_max_size };
+        (4 * subgroup <= 16 * side).then_some(Self { side, subgroup })
     }
 }
 
@@ -167,7 +169,8 @@ pub async fn adapters_of(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
 }
 
 /// What to ask of `adapter` when an application opens the device that it shares with [`Gpu::from_device`]: its features and
-/// limits beside the application's own. WebGPU's defaults work too: what passes them is split, slower kernels are taken.
+/// limits beside the application's own. WebGPU's defaults work too: what passes them is split, slower kernels are taken. For
+/// matrix units in f16, which wgpu calls experimental, see [`CooperativeMatrix::FEATURES`].
 pub fn requirements(adapter: &wgpu::Adapter) -> (wgpu::Features, wgpu::Limits) {
     let most = adapter.limits();
     let limits = wgpu::Limits {
@@ -185,25 +188,26 @@ impl Gpu {
     /// # Errors
     /// [`Error::Device`] where the adapter refuses.
     pub async fn open(adapter: &wgpu::Adapter) -> Result<Self> {
-        let (mut required_features, required_limits) = requirements(adapter);
-        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        let (required_features, required_limits) = requirements(adapter);
+        let descriptor = wgpu::DeviceDescriptor { label: Some("clip-wgpu"), required_features, required_limits, ..Default::default() };
+        let mut opened = None;
         if CooperativeMatrix::of(adapter).is_some() {
-            required_features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
-            // SAFETY: wgpu may leave what an experimental feature does unchecked. Only product_cooperative uses this one; all its
-            // accesses are within its arrays, and subgroups that multiply do so whole.
+            // SAFETY: wgpu may leave what an experimental feature does unchecked. Only product_cooperative uses this one: its accesses
+            // are within its arrays, its subgroups multiply whole or not at all, and `trial` runs it before a model does, since
+            // naga's barriers do not yet say to Vulkan all that they should (gfx-rs/wgpu#8805).
             #[allow(unsafe_code)]
-            let enabled = unsafe { wgpu::ExperimentalFeatures::enabled() };
-            experimental_features = enabled;
+            let experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
+            let required_features = required_features | CooperativeMatrix::FEATURES;
+            opened = adapter
+                .request_device(&wgpu::DeviceDescriptor { required_features, experimental_features, ..descriptor.clone() })
+                .await
+                .ok();
         }
-        let descriptor = wgpu::DeviceDescriptor {
-            label: Some("clip-wgpu"),
-            required_features,
-            required_limits,
-            experimental_features,
-            ..Default::default()
-        };
         let refused = |e| Error::Device(format!("adapter `{}` gave no device: {e}", adapter.get_info().name));
-        let (device, queue) = adapter.request_device(&descriptor).await.map_err(refused)?;
+        let (device, queue) = match opened {
+            Some(opened) => opened,
+            None => adapter.request_device(&descriptor).await.map_err(refused)?,
+        };
         let mut gpu = Self::from_device(adapter, device, queue, Polling::of_our_own);
         gpu.caps.shared = false;
         let lost = gpu.lost.clone();
@@ -253,13 +257,17 @@ impl Gpu {
             let names = Product::ALL.map(Product::name).join(", ");
             return Err(Error::Argument(format!("expected a kernel {names}, found `{name}`")));
         };
-        let lacking = match product {
-            Product::Subgroup if !self.caps.subgroups => Some("subgroups"),
-            Product::Cooperative if self.caps.cooperative.is_none() => Some("cooperative matrices of f16 with sums in f32"),
-            _ => None,
+        let (lacking, feature) = match product {
+            Product::Subgroup if !self.caps.subgroups => ("subgroups", wgpu::Features::SUBGROUP),
+            Product::Cooperative if self.caps.cooperative.is_none() => {
+                ("cooperative matrices of f16 with sums in f32", CooperativeMatrix::FEATURES)
+            }
+            _ => ("", wgpu::Features::empty()),
         };
-        if let Some(lacking) = lacking {
-            return Err(Error::Device(format!("{name} takes {lacking}, which `{}` does not have", self.info.name)));
+        if !lacking.is_empty() {
+            let opened_without = self.caps.shared && !self.device.features().contains(feature);
+            let why = if opened_without { "was opened without (see gpu::requirements)" } else { "does not have" };
+            return Err(Error::Device(format!("{name} takes {lacking}, which `{}` {why}", self.info.name)));
         }
         self.caps.product = Some(product);
         if self.caps.f16 { self.in_f16() } else { Ok(self) }
@@ -290,7 +298,9 @@ impl Gpu {
     /// [`Error::Argument`] where a kernel is forced that does not.
     pub fn in_f32(mut self) -> Result<Self> {
         if self.caps.product == Some(Product::Cooperative) {
-            return Err(Error::Argument("product_cooperative multiplies in f16, but f32 is asked for: take f16, or another kernel".into()));
+            return Err(Error::Argument(
+                "product_cooperative multiplies in f16, and layers in f32: take the compute f16, or another kernel".into(),
+            ));
         }
         self.caps.f16 = false;
         Ok(self)

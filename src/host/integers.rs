@@ -128,7 +128,7 @@ impl Kernel {
     }
 }
 
-/// Whether this processor multiplies integers faster than f32.
+/// Whether this processor has instructions that multiply more integers than f32 at a time.
 pub fn multiplies_integers() -> bool {
     Kernel::all()[0] != Kernel::Portable
 }
@@ -336,6 +336,9 @@ mod tests {
                     y
                 };
                 let y = run(Kernel::Portable);
+                // scripts/check-systems names what its processor has.
+                let named = |name: String| Kernel::all().iter().any(|k| format!("{k:?}") == name);
+                assert!(std::env::var("CLIP_WGPU_INTEGERS").map_or(true, named), "{:?}", Kernel::all());
                 for kernel in Kernel::all() {
                     assert_eq!(run(*kernel), y, "{kernel:?}, {grain:?}: [{rows}, {k}] · [{k}, {n}]");
                 }

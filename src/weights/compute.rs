@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use crate::device::Executor;
 use crate::error::{Error, Result};
+use crate::trial::without_faulty_matrices;
 
 /// What linear layers multiply in; everything else is f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,7 +16,8 @@ pub enum Compute {
     /// than f32: 8 bits in the MLPs, which are two thirds of the work, and 13 in what attention and the patches need, which suffers
     /// most from rounding.
     Int8,
-    /// f16, in which GPUs multiply two at a time: sums of sixteen products in f16, and those in f32.
+    /// f16, in which GPUs multiply two at a time (sums of sixteen products in f16, and those in f32), or matrices at a time (sums in
+    /// f32) where the device offers them and they stand a trial.
     F16,
 }
 
@@ -44,12 +46,12 @@ impl Compute {
     ///
     /// # Errors
     /// [`Error::Argument`] where it is another executor's; [`Error::Device`] where the device lacks it.
-    pub fn on(self, executor: &Executor) -> Result<Executor> {
+    pub async fn on(self, executor: &Executor) -> Result<Executor> {
         match (self, executor) {
             (Compute::F32, Executor::Gpu(gpu)) => Ok(Executor::Gpu(gpu.clone().in_f32()?)), // it may be that of a model in f16
             #[cfg(feature = "host")]
             (Compute::F32, Executor::Host) => Ok(Executor::Host),
-            (Compute::F16, Executor::Gpu(gpu)) => Ok(Executor::Gpu(gpu.clone().in_f16()?)),
+            (Compute::F16, Executor::Gpu(gpu)) => Ok(Executor::Gpu(without_faulty_matrices(gpu.clone().in_f16()?).await?)),
             #[cfg(feature = "host")]
             (Compute::F16, Executor::Host) => {
                 Err(Error::Argument("f16 arithmetic is a GPU's, but the CPU runs: choose the device gpu, or int8".into()))

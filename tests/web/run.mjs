@@ -326,9 +326,9 @@ const tests = {
         const worst = Array.isArray(found) ? Math.max(...found.map((row, i) => 1 - row.reduce((sum, v, j) => sum + v * exact[i][j], 0))) : found;
         return [adapter.features.has('shader-f16'), worst, await caught(texts({ device: 'wasm', compute: 'f16' }))];
       });
-      if (can) below(Math.abs(here), 1e-4, '1 - cosine of f16');
-      else if (!String(here).startsWith('device: f16 arithmetic takes shader-f16')) throw new Error(here);
-      if (!String(wasm).startsWith("argument: f16 arithmetic is a GPU's")) throw new Error(wasm);
+      if (can && !(Math.abs(here) > 1e-9 && Math.abs(here) < 1e-4)) throw new Error(`1 - cosine of f16: ${here}`); // f32 gives less
+      if (!can && !String(here).startsWith('device: f16 arithmetic takes shader-f16')) throw new Error(here);
+      if (!String(wasm).startsWith("argument: f16 arithmetic is WebGPU's")) throw new Error(wasm);
     });
   },
 

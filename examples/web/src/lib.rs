@@ -56,6 +56,10 @@ impl Engine {
             ..Options::default()
         };
         let executor = open(&options.device).await.map_err(thrown)?;
+        if options.compute == Compute::F16 && matches!(executor, Executor::Host) {
+            let why = "f16 arithmetic is WebGPU's, but the model would run on the processor: leave `compute` out";
+            return Err(thrown(Error::Argument(why.into())));
+        }
         let clip = Clip::load_on(&executor, files, &options, &[]).await.map_err(thrown)?;
         Ok(Engine {
             clip,

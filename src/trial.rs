@@ -1,0 +1,53 @@
+//! Whether a device's cooperative matrices compute what they should: tried before a model relies on them, since drivers offer
+//! them that do not work, and wgpu calls them experimental.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::gpu::{Format, Gpu};
+use crate::graph::{Data, DeviceWeight, DeviceWeights, Graph, Kind, Rows, Session, Size};
+use crate::ops::{Act, Linear};
+
+/// Rows, and the widths of x and y: several workgroups, not all of them full, and several rounds of each.
+const SHAPE: [usize; 3] = [150, 200, 136];
+
+/// `gpu`, without its cooperative matrices where they are refused or compute something else.
+///
+/// # Errors
+/// [`Error::DeviceLost`].
+pub async fn without_faulty_matrices(mut gpu: Gpu) -> Result<Gpu> {
+    if gpu.caps.software || gpu.caps.cooperative.is_none() || gpu.caps.product.is_some() {
+        return Ok(gpu); // none will be taken, or they are insisted on
+    }
+    match deviation(&gpu).await {
+        Ok(deviation) if deviation < 1e-6 => {} // rounded factors make 1e-7 of it
+        Err(error @ Error::DeviceLost(_)) => return Err(error),
+        _ => gpu.caps.cooperative = None,
+    }
+    Ok(gpu)
+}
+
+/// The mean square error of a layer by the kernel that the device takes, against its square.
+async fn deviation(gpu: &Gpu) -> Result<f64> {
+    let [rows, k, n] = SHAPE;
+    let fill = |count: usize, step: usize| (0..count).map(|i| ((i * step + 1) % 1009) as f32 / 504.5 - 1.0).collect::<Vec<_>>();
+    let (x, w, b) = (fill(rows * k, 7919), fill(n * k, 104_729), fill(n, 31));
+    let mut graph = Graph::default();
+    let values = [graph.input("x", Rows::Items, k, Kind::F32), graph.weight("w", n, k), graph.weight("b", 1, n)];
+    let y = graph.push("y", Linear { act: Act::None, bias: true, residual: false }, &values)?;
+    let size = Size { batch: rows, tokens: 1 };
+    let want = graph.reference(vec![Some(x.clone()), Some(w.clone()), Some(b.clone()), None], size).swap_remove(y.0);
+    let mut weights = DeviceWeights::new();
+    for (value, data) in values[1..].iter().zip([&w, &b]) {
+        let (weight, refusals) = gpu.scoped(|| DeviceWeight::new(gpu, graph.desc(*value), Format::F32, false));
+        refusals.check(gpu, "a trial's weights").await?;
+        let weight = weight?;
+        weight.write(gpu, 0, data);
+        weights.insert(*value, weight);
+    }
+    let session = Session::new(gpu, Arc::new(graph), Arc::new(weights), &[y], size).await?;
+    let found = session.run_and_read(&[(values[0], Data::F32(&x))], size, &[y]).await?.swap_remove(0);
+    let square = |v: f64| v * v;
+    let error: f64 = found.iter().zip(&want).map(|(y, want)| square(f64::from(*y) - f64::from(*want))).sum();
+    Ok(error / want.iter().map(|y| square(f64::from(*y))).sum::<f64>())
+}
