@@ -24,12 +24,9 @@ fn columns(i: u32, x: u32) -> mat4x4<f16> {
     return mat4x4(ws[i][0][x], ws[i][1][x], ws[i][2][x], ws[i][3][x]);
 }
 
-/// What sixteen elements of k give to the rows and columns.
+/// What eight elements of k from vec4 k on give to the rows and columns.
 fn sums(x: u32, y: u32, k: u32) -> mat4x4<f16> {
-    var sum = multiply_add_f16(mat4x4<f16>(), columns(k, x), rows(k, y));
-    sum = multiply_add_f16(sum, columns(k + 1u, x), rows(k + 1u, y));
-    sum = multiply_add_f16(sum, columns(k + 2u, x), rows(k + 2u, y));
-    return multiply_add_f16(sum, columns(k + 3u, x), rows(k + 3u, y));
+    return multiply_add_f16(multiply_add_f16(mat4x4<f16>(), columns(k, x), rows(k, y)), columns(k + 1u, x), rows(k + 1u, y));
 }
 
 @compute @workgroup_size(8, 8)
@@ -57,8 +54,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) a
             x = fetch_x(row0 + t, k + s);
             w = fetch_w(col0 + 4u * t, k + s);
         }
-        y = add(y, sums(at.x, at.y, 0u));
-        y = add(y, sums(at.x, at.y, 4u));
+        y = add(add(y, sums(at.x, at.y, 0u)), sums(at.x, at.y, 2u));
+        y = add(add(y, sums(at.x, at.y, 4u)), sums(at.x, at.y, 6u));
         if !more { break; }
         workgroupBarrier();
     }

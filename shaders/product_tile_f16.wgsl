@@ -1,9 +1,9 @@
 // product_tile_f16 — the 64 × 64 product with factors in f16: the processor multiplies two at a time, and workgroup memory
 // holds half as much.
 //
-// The same contract as product_tile, for devices with `shader-f16`. Factors are rounded to f16; sixteen products of theirs are
+// The same contract as product_tile, for devices with `shader-f16`. Factors are rounded to f16; eight products of theirs are
 // summed in f16, and those sums in f32: what is long is exact to f32, what is short rounds as the factors do. Sums of
-// sixteen must stay below 65,504: a greater one is infinite where the device does not cut it off.
+// eight must stay below 65,504: a greater one is infinite where the device does not cut it off.
 
 const TILE_ROWS = 64u;    // of y, made by a workgroup
 const TILE_COLUMNS = 64u;
@@ -29,12 +29,9 @@ fn columns(k: u32, x: u32) -> mat4x4<f16> {
     return mat4x4(ws[k][0][x], ws[k][1][x], ws[k][2][x], ws[k][3][x]);
 }
 
-/// All that the tile at hand gives to four rows and four columns.
-fn sums(x: u32, y: u32, column: u32, i: u32) -> mat4x4<f16> {
-    var sum = multiply_add_f16(mat4x4<f16>(), columns(0u, x + column), rows(0u, i, y));
-    sum = multiply_add_f16(sum, columns(1u, x + column), rows(1u, i, y));
-    sum = multiply_add_f16(sum, columns(2u, x + column), rows(2u, i, y));
-    return multiply_add_f16(sum, columns(3u, x + column), rows(3u, i, y));
+/// What eight elements of k from vec4 k on give to four rows and four columns.
+fn sums(x: u32, y: u32, k: u32, i: u32) -> mat4x4<f16> {
+    return multiply_add_f16(multiply_add_f16(mat4x4<f16>(), columns(k, x), rows(k, i, y)), columns(k + 1u, x), rows(k + 1u, i, y));
 }
 
 @compute @workgroup_size(8, 8)
@@ -65,10 +62,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) a
             x = fetch_x(row0 + t, k + s);
             w = fetch_w(col0 + 4u * t, k + s);
         }
-        y00 = add(y00, sums(at.x, at.y, 0u, 0u));
-        y01 = add(y01, sums(at.x, at.y, 8u, 0u));
-        y10 = add(y10, sums(at.x, at.y, 0u, 4u));
-        y11 = add(y11, sums(at.x, at.y, 8u, 4u));
+        y00 = add(add(y00, sums(at.x, at.y, 0u, 0u)), sums(at.x, at.y, 2u, 0u));
+        y01 = add(add(y01, sums(at.x + 8u, at.y, 0u, 0u)), sums(at.x + 8u, at.y, 2u, 0u));
+        y10 = add(add(y10, sums(at.x, at.y, 0u, 4u)), sums(at.x, at.y, 2u, 4u));
+        y11 = add(add(y11, sums(at.x + 8u, at.y, 0u, 4u)), sums(at.x + 8u, at.y, 2u, 4u));
         if !more { break; }
         workgroupBarrier();
     }

@@ -16,7 +16,7 @@ const SHAPE: [usize; 3] = [150, 200, 136];
 /// # Errors
 /// [`Error::DeviceLost`].
 pub async fn without_faulty_matrices(mut gpu: Gpu) -> Result<Gpu> {
-    if gpu.caps.software || gpu.caps.cooperative.is_none() || gpu.caps.product.is_some() {
+    if gpu.caps.matrices().is_none() || gpu.caps.product.is_some() {
         return Ok(gpu); // none will be taken, or they are insisted on
     }
     match deviation(&gpu).await {

@@ -102,6 +102,8 @@ struct Worst {
     at: String,
     /// Least of all rows of both embeddings.
     cosine: f64,
+    /// 1 - cosine, summed over them.
+    apart: f64,
     values: usize,
     sizes: String,
 }
@@ -118,7 +120,7 @@ fn worst_on(executor: &Executor, model: &str, options: Options, change: impl Fn(
     let tower = |t: &TowerConfig| format!("{} × {}", t.width, t.blocks.len());
     let sizes = [clip.config.vision.as_ref().map(|v| tower(&v.tower)), clip.config.text.as_ref().map(|t| tower(&t.tower))];
     let sizes = sizes.map(|size| size.unwrap_or("none".into())).join(", ");
-    let mut worst = Worst { off: 0.0, at: String::new(), cosine: 1.0, values: names.len(), sizes };
+    let mut worst = Worst { off: 0.0, at: String::new(), cosine: 1.0, apart: 0.0, values: names.len(), sizes };
     let mut note = |name: &str, got: &[f32], want: &[f32]| {
         let off = deviation(got, want);
         if off > worst.off {
@@ -126,7 +128,10 @@ fn worst_on(executor: &Executor, model: &str, options: Options, change: impl Fn(
         }
         if name.ends_with(".embedding") {
             let width = clip.config.embed;
-            got.chunks(width).zip(want.chunks(width)).for_each(|(got, want)| worst.cosine = worst.cosine.min(cosine(got, want)));
+            for cosine in got.chunks(width).zip(want.chunks(width)).map(|(got, want)| cosine(got, want)) {
+                worst.cosine = worst.cosine.min(cosine);
+                worst.apart += 1.0 - cosine;
+            }
         }
     };
     let whole = clip.config.text.as_ref().is_some_and(Text::sees_padding);
@@ -270,12 +275,28 @@ fn arithmetic_in_f16() {
                 continue;
             }
         };
+        let (mut ours, mut theirs) = (0.0, 0.0);
         for (model, ..) in FAMILIES {
-            let worst = 1.0 - worst_on(&gpu.clone().into(), model, options.clone(), |_| {}).cosine;
+            let found = worst_on(&gpu.clone().into(), model, options.clone(), |_| {});
+            let worst = 1.0 - found.cosine;
             println!("{model} by {kernel}: 1 - cosine {worst:.1e}");
             assert!((1e-12..1e-5).contains(&worst), "{model} by {kernel}: 1 - cosine {worst:.1e}"); // f32 gives 0
+            if let Some(half) = apart_in_half(model) {
+                (ours, theirs) = (ours + found.apart, theirs + half);
+            }
         }
+        let ratio = f64::sqrt(ours / theirs);
+        println!("by {kernel}: {ratio:.2} of the error of PyTorch's f16");
+        assert!((0.1..1.5).contains(&ratio), "by {kernel}: {ratio:.2} of the error of PyTorch's f16");
     }
+}
+
+/// 1 - cosine of PyTorch's own f16 to its f32, summed over a model's embeddings (`scripts/reference/half.py`).
+fn apart_in_half(model: &str) -> Option<f64> {
+    let path = folder(model).join("half.safetensors");
+    let (half, want) = (floats(path.exists().then_some(&path)?), expected(model).floats);
+    let width = half["vision.embedding"].len() / 2; // of two pictures
+    Some(half.iter().flat_map(|(name, rows)| rows.chunks(width).zip(want[name].chunks(width))).map(|(a, b)| 1.0 - cosine(a, b)).sum())
 }
 
 /// A GPU that offers cooperative matrices which it cannot run, or that come out wrong, does without: a trial shows it.

@@ -46,7 +46,7 @@ fn linear_over_rows_and_widths() {
     }
 }
 
-/// Factors are rounded to f16, and so are sums of sixteen; between the two kernels, not even that differs.
+/// Factors are rounded to f16, and so are sums of eight; between the two kernels, not even that differs.
 #[test]
 fn linear_in_f16() {
     let Some(gpu) = common::gpu() else { return };

@@ -116,6 +116,15 @@ impl Default for Caps {
 }
 
 impl Caps {
+    /// What layers are multiplied with, if with cooperative matrices: in f16, on hardware or where that kernel is forced.
+    pub fn matrices(&self) -> Option<CooperativeMatrix> {
+        let taken = match self.product {
+            None => !self.software,
+            Some(forced) => forced == Product::Cooperative,
+        };
+        self.cooperative.filter(|_| self.f16 && taken)
+    }
+
     /// Work that fits into one submission: 50 ms at a rate that any device of the class reaches, 10 ms on an application's.
     /// Drivers kill longer submissions, and windows stall behind them.
     pub fn submission_flops(&self) -> u64 {

@@ -35,8 +35,8 @@ const SUBGROUPS: u32 = 4;
 /// whatever batch.
 fn choose(caps: &Caps, rows: u32, n: u32) -> Product {
     match caps {
-        Caps { product: Some(forced), f16, .. } if *f16 || *forced != Product::Cooperative => *forced,
-        Caps { f16: true, software: false, cooperative: Some(_), .. } => Product::Cooperative,
+        _ if caps.matrices().is_some() => Product::Cooperative,
+        Caps { product: Some(forced), .. } if *forced != Product::Cooperative => *forced,
         Caps { f16: false, software: true, subgroups: true, .. } => Product::Subgroup,
         Caps { f16: false, software: true, .. } => Product::Direct,
         _ if groups(TILES[Product::Tile as usize], rows, n).iter().product::<u32>() >= BUSY => Product::Tile,
@@ -52,10 +52,8 @@ fn groups([tile_rows, tile_columns]: [u32; 2], rows: u32, n: u32) -> [u32; 2] {
 /// The product with `own`'s input and epilogue, cut by rows.
 pub(super) fn kernel(op: &dyn Op, call: &Call, caps: &Caps, own: Part) -> Kernel {
     let (rows, n) = (call.rows() as u32, call.output().stride() as u32);
-    let matrix = caps.cooperative.unwrap_or(CooperativeMatrix { side: 16, subgroup: 32 });
-    let of_side = usize::from(matrix.side == 8);
-    let product = choose(caps, rows, n);
-    let at = product as usize;
+    let (product, matrices) = (choose(caps, rows, n), caps.matrices());
+    let (at, of_side) = (product as usize, usize::from(matrices.is_some_and(|m| m.side == 8)));
     let (tile, parts): (_, &[Part]) = match product {
         Product::Cooperative => (COOPERATIVE_TILES[of_side], &[MATRICES[of_side], part!("product_cooperative.wgsl"), own]),
         Product::Tile | Product::Few if caps.f16 => {
@@ -66,9 +64,9 @@ pub(super) fn kernel(op: &dyn Op, call: &Call, caps: &Caps, own: Part) -> Kernel
     };
     let [x, y] = groups(tile, rows, n);
     let mut kernel = Kernel::new(op, call, parts, ([x, y, 1], 1)).reads([x, y].map(f64::from));
-    if product == Product::Cooperative {
+    if let Some(CooperativeMatrix { subgroup, .. }) = matrices {
         kernel.parts.insert(0, part!("cooperative.wgsl")); // directives, which stand before all else
-        kernel = kernel.constants([("INVOCATIONS", (SUBGROUPS * matrix.subgroup) as f64)]);
+        kernel = kernel.constants([("INVOCATIONS", (SUBGROUPS * subgroup) as f64)]);
     }
     if caps.f16 {
         kernel.parts.insert(0, part!("f16.wgsl"));

@@ -16,7 +16,7 @@ pub enum Compute {
     /// than f32: 8 bits in the MLPs, which are two thirds of the work, and 13 in what attention and the patches need, which suffers
     /// most from rounding.
     Int8,
-    /// f16, in which GPUs multiply two at a time (sums of sixteen products in f16, and those in f32), or matrices at a time (sums in
+    /// f16, in which GPUs multiply two at a time (sums of eight products in f16, and those in f32), or matrices at a time (sums in
     /// f32) where the device offers them and they stand a trial.
     F16,
 }

@@ -3,7 +3,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use clip_wgpu::graph::{Data, Size, Timing};
 use clip_wgpu::peak::Peak;
-use clip_wgpu::{Clip, Options, Result};
+use clip_wgpu::{Clip, Executor, Options, Result};
 use serde_json::{Value, json};
 
 use crate::Outcome;
@@ -62,8 +62,13 @@ impl Bench {
         let start = Instant::now();
         let clip = g.load_on(&executor, g.find(&name)?, Options { batch, ..g.options() }, &[])?;
         let load_ms = ms(start);
+        let matrices = match &clip.executor {
+            Executor::Gpu(gpu) => gpu.caps.matrices().map(|m| m.side),
+            Executor::Host => None,
+        };
         if !g.json {
-            say(&format!("{name} on {}, {}: loaded in {load_ms:.0} ms", executor.name(), g.compute))?;
+            let by = matrices.map_or(String::new(), |side| format!(" by matrices of {side} × {side}"));
+            say(&format!("{name} on {}, {}{by}: loaded in {load_ms:.0} ms", executor.name(), g.compute))?;
         }
         let mut lines = Vec::new();
         let wanted = |tower| self.tower.is_none_or(|only| only == tower);
@@ -102,7 +107,7 @@ impl Bench {
         if g.json {
             let tokens = self.tokens.or(clip.config.text.as_ref().map(|t| t.context));
             say_json(
-                &json!({"model": name, "device": executor.name(), "compute": g.compute.to_string(), "load_ms": load_ms, "text_tokens": tokens, "lines": lines, "profiles": profiles, "peak": peak.as_ref().map(peak_json)}),
+                &json!({"model": name, "device": executor.name(), "compute": g.compute.to_string(), "cooperative_matrix": matrices, "load_ms": load_ms, "text_tokens": tokens, "lines": lines, "profiles": profiles, "peak": peak.as_ref().map(peak_json)}),
             )?;
         }
         Ok(Outcome::Done)
