@@ -1,5 +1,6 @@
 // multiply_add — the sixteen sums behind the tiled products and attention, in straight lines.
 
+// What product_rows fetches x in.
 alias Vector = vec4<f32>;
 alias Matrix = mat4x4<f32>;
 

@@ -1,5 +1,6 @@
 // multiply_add_f16 — multiply_add with factors and sums in f16, and how such sums are added up.
 
+// What product_rows fetches x in.
 alias Vector = vec4<f16>;
 alias Matrix = mat4x4<f16>;
 

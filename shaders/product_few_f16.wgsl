@@ -3,7 +3,7 @@
 const TILE_ROWS = 32u;    // of y, made by a workgroup
 const TILE_COLUMNS = 32u;
 const STEP = 8u;          // vec4 columns of k taken at a time
-const FETCHED = 8u;       // from a row that an invocation fetches to its next
+const ROWS_APART = 8u;    // from a row that an invocation fetches to its next
 
 var<workgroup> xs: array<array<array<vec4<f16>, 8>, 4>, STEP>; // [k][i][y]: row y + 8·i of the tile
 var<workgroup> ws: array<array<array<vec4<f16>, 8>, 4>, STEP>; // [k / 4][k % 4][x]: columns 4·x …

@@ -1,10 +1,10 @@
 // product_rows — what the tiled products fetch of x, in their own arithmetic, and store of y.
 
-/// Four rows of x, FETCHED apart; rows beyond the last, and what is beyond the last k, repeat it.
+/// Four rows of x, ROWS_APART apart; rows beyond the last, and what is beyond the last k, repeat it.
 fn fetch_x(row: u32, k: u32) -> Matrix {
     let last = dims.rows - 1u;
     let k4 = min(k, dims.k / 4u - 1u);
-    return Matrix(Vector(input4(min(row, last), k4)), Vector(input4(min(row + FETCHED, last), k4)), Vector(input4(min(row + 2u * FETCHED, last), k4)), Vector(input4(min(row + 3u * FETCHED, last), k4)));
+    return Matrix(Vector(input4(min(row, last), k4)), Vector(input4(min(row + ROWS_APART, last), k4)), Vector(input4(min(row + 2u * ROWS_APART, last), k4)), Vector(input4(min(row + 3u * ROWS_APART, last), k4)));
 }
 
 /// Four rows of y, 8 apart.

@@ -12,7 +12,7 @@
 const TILE_ROWS = 64u;    // of y, made by a workgroup
 const TILE_COLUMNS = 64u;
 const STEP = 4u;          // vec4 columns of k taken at a time
-const FETCHED = 16u;      // from a row that an invocation fetches to its next
+const ROWS_APART = 16u;   // from a row that an invocation fetches to its next
 
 var<workgroup> xs: array<array<array<vec4<f32>, 8>, 8>, STEP>;  // [k][i][y]: row y + 8·i of the tile
 var<workgroup> ws: array<array<array<vec4<f32>, 16>, 4>, STEP>; // [k][c][x]: column 4·x + c; neighbours in neighbouring banks

@@ -45,8 +45,8 @@ pub mod nearest;
 pub mod ops;
 #[cfg(not(target_arch = "wasm32"))] // it has no such clock
 pub mod peak;
+mod self_test;
 mod send;
-mod trial;
 pub mod weights;
 
 pub use clip::{Classifier, Clip, Config, Embeddings, Options, Score};

@@ -299,21 +299,26 @@ fn apart_in_half(model: &str) -> Option<f64> {
     Some(half.iter().flat_map(|(name, rows)| rows.chunks(width).zip(want[name].chunks(width))).map(|(a, b)| 1.0 - cosine(a, b)).sum())
 }
 
-/// A GPU that offers cooperative matrices which it cannot run, or that come out wrong, does without: a trial shows it.
+/// A GPU that offers cooperative matrices which it cannot run, or that come out wrong, does without.
 #[test]
-fn matrices_that_fail_their_trial_are_not_taken() {
+fn matrices_that_fail_their_self_test_are_not_taken() {
     let Some(mut gpu) = common::gpu().filter(|gpu| gpu.clone().in_f16().is_ok()) else { return };
     gpu.caps.software = false; // of which none takes them
     let on = |gpu: &Gpu| match pollster::block_on(Compute::F16.on(&gpu.clone().into())).unwrap() {
-        Executor::Gpu(gpu) => gpu.caps.cooperative,
+        Executor::Gpu(gpu) => gpu.caps,
         Executor::Host => unreachable!(),
     };
-    assert_eq!(on(&gpu), gpu.caps.cooperative, "what works is kept");
+    let real = on(&gpu);
+    assert_eq!((real.cooperative, real.cooperative_fault), (gpu.caps.cooperative, None), "what works is kept");
     gpu.caps.cooperative = Some(match gpu.caps.cooperative {
         None => CooperativeMatrix { side: 16, subgroup: 32 },                    // refused
-        Some(real) => CooperativeMatrix { subgroup: real.subgroup / 2, ..real }, // half of a tile is left undone
+        Some(real) => CooperativeMatrix { subgroup: real.subgroup / 4, ..real }, // most of a tile is left undone
     });
-    assert_eq!(on(&gpu), None);
+    let faulty = on(&gpu);
+    println!("{:?}", faulty.cooperative_fault);
+    assert!(faulty.cooperative.is_none() && faulty.cooperative_fault.is_some());
+    let forced = pollster::block_on(Compute::F16.on(&gpu.with_kernel("product_cooperative").unwrap().into())).unwrap_err().to_string();
+    assert!(forced.contains("product_cooperative fails its self-test"), "{forced}");
 }
 
 /// What each patch gives, where a class token, an average or a head pools them (`scripts/reference/parts.py`).

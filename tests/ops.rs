@@ -57,9 +57,15 @@ fn linear_in_f16() {
     };
     assert!(error.contains("product_direct has no f16 arithmetic"), "{error}");
     let mut r = Random(13);
+    for class in [true, false] {
+        let case = patch_embed(&mut r, PatchEmbed { size: 30, patch: 7, class }, 60, Format::F16);
+        let (y, error) = (case.run(&tile), nmse(&case.run(&tile), &case.reference()));
+        assert!((1e-10..1e-6).contains(&error), "patches: nmse {error:.2e}");
+        assert_eq!(y, case.run(&few), "patches");
+    }
     for rows in ROWS {
         for (k, n) in [(5, 3), (8, 8), (60, 180), (257, 130), (768, 66)] {
-            for format in [Format::F32, Format::F16] {
+            for format in FORMATS {
                 let case = linear(&mut r, rows, k, n, Linear { act: Act::QuickGelu, bias: true, residual: true }, format, 2.0);
                 let (y, error) = (case.run(&tile), nmse(&case.run(&tile), &case.reference()));
                 assert!((1e-10..1e-6).contains(&error), "linear [{rows}, {k}] → {n} {format:?}: nmse {error:.2e}");

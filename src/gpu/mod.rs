@@ -92,6 +92,8 @@ pub struct Caps {
     pub f16: bool,
     /// What layers in f16 are multiplied with, where the device has it.
     pub cooperative: Option<CooperativeMatrix>,
+    /// Why those that the adapter offers are not taken.
+    pub cooperative_fault: Option<String>,
     /// The product's kernel where one is forced; else the device's class and the rows decide.
     pub product: Option<Product>,
 }
@@ -110,6 +112,7 @@ impl Default for Caps {
             timestamps: false,
             f16: false,
             cooperative: None,
+            cooperative_fault: None,
             product: None,
         }
     }
@@ -199,18 +202,20 @@ impl Gpu {
     pub async fn open(adapter: &wgpu::Adapter) -> Result<Self> {
         let (required_features, required_limits) = requirements(adapter);
         let descriptor = wgpu::DeviceDescriptor { label: Some("clip-wgpu"), required_features, required_limits, ..Default::default() };
-        let mut opened = None;
+        let (mut opened, mut fault) = (None, None);
         if CooperativeMatrix::of(adapter).is_some() {
             // SAFETY: wgpu may leave what an experimental feature does unchecked. Only product_cooperative uses this one: its accesses
-            // are within its arrays, its subgroups multiply whole or not at all, and `trial` runs it before a model does, since
-            // naga's barriers do not yet say to Vulkan all that they should (gfx-rs/wgpu#8805).
+            // are within its arrays, and its subgroups multiply whole or not at all. What stays open: with these matrices naga takes
+            // Vulkan's memory model and leaves accesses private, which barriers then need not order (gfx-rs/wgpu#8805). Drivers
+            // order them; `self_test` looks for those that do not before a model relies on it, which is no proof.
             #[allow(unsafe_code)]
             let experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
             let required_features = required_features | CooperativeMatrix::FEATURES;
-            opened = adapter
-                .request_device(&wgpu::DeviceDescriptor { required_features, experimental_features, ..descriptor.clone() })
-                .await
-                .ok();
+            let with_matrices = wgpu::DeviceDescriptor { required_features, experimental_features, ..descriptor.clone() };
+            match adapter.request_device(&with_matrices).await {
+                Ok(device_and_queue) => opened = Some(device_and_queue),
+                Err(error) => fault = Some(error.to_string()),
+            }
         }
         let refused = |e| Error::Device(format!("adapter `{}` gave no device: {e}", adapter.get_info().name));
         let (device, queue) = match opened {
@@ -219,6 +224,7 @@ impl Gpu {
         };
         let mut gpu = Self::from_device(adapter, device, queue, Polling::of_our_own);
         gpu.caps.shared = false;
+        gpu.caps.cooperative_fault = fault;
         let lost = gpu.lost.clone();
         gpu.device.set_device_lost_callback(move |_, _| lost.store(true, Ordering::Relaxed));
         Ok(gpu)
@@ -229,7 +235,9 @@ impl Gpu {
     /// nobody has to. No callback of the application's is replaced.
     pub fn from_device(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue, polling: fn(&wgpu::Device) -> Polling) -> Self {
         let (info, limits, features) = (adapter.get_info(), device.limits(), device.features());
-        let matrices = features.contains(CooperativeMatrix::FEATURES).then(|| CooperativeMatrix::of(adapter));
+        let offered = CooperativeMatrix::of(adapter);
+        let cooperative = offered.filter(|_| features.contains(CooperativeMatrix::FEATURES));
+        let opened_without = offered.is_some() && cooperative.is_none();
         let caps = Caps {
             max_binding_bytes: limits.max_storage_buffer_binding_size,
             max_buffer_bytes: limits.max_buffer_size,
@@ -239,7 +247,8 @@ impl Gpu {
             subgroups: features.contains(wgpu::Features::SUBGROUP),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             f16: false,
-            cooperative: matrices.flatten(),
+            cooperative,
+            cooperative_fault: opened_without.then(|| "the device was opened without (see gpu::CooperativeMatrix::FEATURES)".into()),
             product: None,
         };
         let dims_layout = pipeline::dims_layout(&device);
@@ -266,17 +275,15 @@ impl Gpu {
             let names = Product::ALL.map(Product::name).join(", ");
             return Err(Error::Argument(format!("expected a kernel {names}, found `{name}`")));
         };
-        let (lacking, feature) = match product {
-            Product::Subgroup if !self.caps.subgroups => ("subgroups", wgpu::Features::SUBGROUP),
-            Product::Cooperative if self.caps.cooperative.is_none() => {
-                ("cooperative matrices of f16 with sums in f32", CooperativeMatrix::FEATURES)
-            }
-            _ => ("", wgpu::Features::empty()),
+        let lacking = match product {
+            Product::Subgroup if !self.caps.subgroups => Some("subgroups"),
+            Product::Cooperative if self.caps.cooperative.is_none() => Some("cooperative matrices of f16 with sums in f32"),
+            _ => None,
         };
-        if !lacking.is_empty() {
-            let opened_without = self.caps.shared && !self.device.features().contains(feature);
-            let why = if opened_without { "was opened without (see gpu::requirements)" } else { "does not have" };
-            return Err(Error::Device(format!("{name} takes {lacking}, which `{}` {why}", self.info.name)));
+        if let Some(lacking) = lacking {
+            let fault = self.caps.cooperative_fault.as_ref().filter(|_| product == Product::Cooperative);
+            let why = fault.map_or(String::new(), |fault| format!(": {fault}"));
+            return Err(Error::Device(format!("{name} takes {lacking}, which `{}` does not have{why}", self.info.name)));
         }
         self.caps.product = Some(product);
         if self.caps.f16 { self.in_f16() } else { Ok(self) }
@@ -308,7 +315,7 @@ impl Gpu {
     pub fn in_f32(mut self) -> Result<Self> {
         if self.caps.product == Some(Product::Cooperative) {
             return Err(Error::Argument(
-                "product_cooperative multiplies in f16, and layers in f32: take the compute f16, or another kernel".into(),
+                "product_cooperative multiplies in f16 alone, and the compute is f32: take the compute f16, or another kernel".into(),
             ));
         }
         self.caps.f16 = false;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::device::Executor;
 use crate::error::{Error, Result};
-use crate::trial::without_faulty_matrices;
+use crate::self_test::without_faulty_matrices;
 
 /// What linear layers multiply in; everything else is f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum Compute {
     /// most from rounding.
     Int8,
     /// f16, in which GPUs multiply two at a time (sums of eight products in f16, and those in f32), or matrices at a time (sums in
-    /// f32) where the device offers them and they stand a trial.
+    /// f32) where the device offers them and they pass a self-test.
     F16,
 }
 

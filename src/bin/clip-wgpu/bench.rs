@@ -62,12 +62,15 @@ impl Bench {
         let start = Instant::now();
         let clip = g.load_on(&executor, g.find(&name)?, Options { batch, ..g.options() }, &[])?;
         let load_ms = ms(start);
-        let matrices = match &clip.executor {
-            Executor::Gpu(gpu) => gpu.caps.matrices().map(|m| m.side),
-            Executor::Host => None,
+        let (matrices, fault) = match &clip.executor {
+            Executor::Gpu(gpu) if gpu.caps.f16 => (gpu.caps.matrices().map(|m| m.side), gpu.caps.cooperative_fault.clone()),
+            _ => (None, None),
         };
+        if let Some(fault) = &fault {
+            g.warn(&format!("the cooperative matrices that the GPU offers are not taken: {fault}"));
+        }
         if !g.json {
-            let by = matrices.map_or(String::new(), |side| format!(" by matrices of {side} × {side}"));
+            let by = matrices.map_or(String::new(), |side| format!(" by cooperative matrices of {side} × {side}"));
             say(&format!("{name} on {}, {}{by}: loaded in {load_ms:.0} ms", executor.name(), g.compute))?;
         }
         let mut lines = Vec::new();
@@ -107,7 +110,7 @@ impl Bench {
         if g.json {
             let tokens = self.tokens.or(clip.config.text.as_ref().map(|t| t.context));
             say_json(
-                &json!({"model": name, "device": executor.name(), "compute": g.compute.to_string(), "cooperative_matrix": matrices, "load_ms": load_ms, "text_tokens": tokens, "lines": lines, "profiles": profiles, "peak": peak.as_ref().map(peak_json)}),
+                &json!({"model": name, "device": executor.name(), "compute": g.compute.to_string(), "cooperative_matrix": matrices, "cooperative_fault": fault, "load_ms": load_ms, "text_tokens": tokens, "lines": lines, "profiles": profiles, "peak": peak.as_ref().map(peak_json)}),
             )?;
         }
         Ok(Outcome::Done)

@@ -14,7 +14,9 @@ const LANES: usize = 4;
 #[target_feature(enable = "neon,dotprod")]
 fn dot(mut sum: int32x4_t, w: int32x4_t, x: int32x4_t) -> int32x4_t {
     // SAFETY: it touches these registers only.
-    unsafe { asm!("sdot {0:v}.4s, {1:v}.16b, {2:v}.16b", inout(vreg) sum, in(vreg) w, in(vreg) x, options(pure, nomem, nostack)) };
+    unsafe {
+        asm!("sdot {0:v}.4s, {1:v}.16b, {2:v}.16b", inout(vreg) sum, in(vreg) w, in(vreg) x, options(pure, nomem, nostack, preserves_flags))
+    };
     sum
 }
 
@@ -22,9 +24,8 @@ fn dot(mut sum: int32x4_t, w: int32x4_t, x: int32x4_t) -> int32x4_t {
 #[inline]
 #[target_feature(enable = "neon")]
 fn load(values: &[i32; WIDTH], lanes: usize) -> int32x4_t {
-    let [a, b, c, d] = values.as_chunks::<LANES>().0[lanes];
     // SAFETY: an array of four is read.
-    unsafe { vld1q_s32([a, b, c, d].as_ptr()) }
+    unsafe { vld1q_s32(values.as_chunks::<LANES>().0[lanes].as_ptr()) }
 }
 
 /// Adds a block's sums of four columns to those before it.
