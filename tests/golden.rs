@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use clip_wgpu::clip::config::{Text, TextPool, TowerConfig, Vision, VisionPool};
 use clip_wgpu::clip::{Config, Embeddings, ModelFiles, TEXT_POOLED, Tower};
-use clip_wgpu::gpu::{CooperativeMatrix, Gpu};
 use clip_wgpu::graph::{Data, Rows, Size, Value};
 use clip_wgpu::ops::Act;
 use clip_wgpu::weights::load::StoredAs;
@@ -297,28 +296,6 @@ fn apart_in_half(model: &str) -> Option<f64> {
     let (half, want) = (floats(path.exists().then_some(&path)?), expected(model).floats);
     let width = half["vision.embedding"].len() / 2; // of two pictures
     Some(half.iter().flat_map(|(name, rows)| rows.chunks(width).zip(want[name].chunks(width))).map(|(a, b)| 1.0 - cosine(a, b)).sum())
-}
-
-/// A GPU that offers cooperative matrices which it cannot run, or that come out wrong, does without.
-#[test]
-fn matrices_that_fail_their_self_test_are_not_taken() {
-    let Some(mut gpu) = common::gpu().filter(|gpu| gpu.clone().in_f16().is_ok()) else { return };
-    gpu.caps.software = false; // of which none takes them
-    let on = |gpu: &Gpu| match pollster::block_on(Compute::F16.on(&gpu.clone().into())).unwrap() {
-        Executor::Gpu(gpu) => gpu.caps,
-        Executor::Host => unreachable!(),
-    };
-    let real = on(&gpu);
-    assert_eq!((real.cooperative, real.cooperative_fault), (gpu.caps.cooperative, None), "what works is kept");
-    gpu.caps.cooperative = Some(match gpu.caps.cooperative {
-        None => CooperativeMatrix { side: 16, subgroup: 32 },                    // refused
-        Some(real) => CooperativeMatrix { subgroup: real.subgroup / 4, ..real }, // most of a tile is left undone
-    });
-    let faulty = on(&gpu);
-    println!("{:?}", faulty.cooperative_fault);
-    assert!(faulty.cooperative.is_none() && faulty.cooperative_fault.is_some());
-    let forced = pollster::block_on(Compute::F16.on(&gpu.with_kernel("product_cooperative").unwrap().into())).unwrap_err().to_string();
-    assert!(forced.contains("product_cooperative fails its self-test"), "{forced}");
 }
 
 /// What each patch gives, where a class token, an average or a head pools them (`scripts/reference/parts.py`).

@@ -6,12 +6,12 @@ mod common;
 use std::sync::Arc;
 
 use clip_wgpu::Executor;
-use clip_wgpu::gpu::{Caps, CooperativeMatrix, Product};
+use clip_wgpu::gpu::{Caps, CooperativeMatrix, Gpu, Product};
 use clip_wgpu::graph::Size;
 use clip_wgpu::graph::session::greatest_submission;
 use clip_wgpu::nearest::Nearest;
 use clip_wgpu::ops::{Act, Attention, AttentionParts, Linear, Mean, PatchEmbed};
-use clip_wgpu::weights::Format;
+use clip_wgpu::weights::{Compute, Format};
 use common::cases::{
     BOUND, attention, attention_of_a_probe, attention_parts, layer_norm, layer_norm_parts, linear, mean, nearest, normalize, patch_embed,
     peak, pool, pool_always, scores, token_embed,
@@ -106,6 +106,28 @@ fn linear_in_cooperative_matrices() {
             }
         }
     }
+}
+
+/// A GPU that offers cooperative matrices which it cannot run, or that come out wrong, does without.
+#[test]
+fn matrices_that_fail_their_self_test_are_not_taken() {
+    let Some(mut gpu) = common::gpu().filter(|gpu| gpu.clone().in_f16().is_ok()) else { return };
+    gpu.caps.software = false; // of which none takes them
+    let on = |gpu: &Gpu| match pollster::block_on(Compute::F16.on(&gpu.clone().into())).unwrap() {
+        Executor::Gpu(gpu) => gpu.caps,
+        Executor::Host => unreachable!(),
+    };
+    let real = on(&gpu);
+    assert_eq!((real.cooperative, real.cooperative_fault), (gpu.caps.cooperative, None), "what works is kept");
+    gpu.caps.cooperative = Some(match gpu.caps.cooperative {
+        None => CooperativeMatrix { side: 16, subgroup: 32 },                    // refused
+        Some(real) => CooperativeMatrix { subgroup: real.subgroup / 4, ..real }, // most of a tile is left undone
+    });
+    let faulty = on(&gpu);
+    println!("{:?}", faulty.cooperative_fault);
+    assert!(faulty.cooperative.is_none() && faulty.cooperative_fault.is_some());
+    let forced = pollster::block_on(Compute::F16.on(&gpu.with_kernel("product_cooperative").unwrap().into())).unwrap_err().to_string();
+    assert!(forced.contains("product_cooperative fails its self-test"), "{forced}");
 }
 
 #[test]

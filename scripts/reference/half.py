@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes tests/golden/hf_*/half.safetensors: the embeddings of PyTorch's own f16 on the CPU, by transformers, of the same pictures and texts.
+"""Writes tests/golden/hf_*/half.safetensors: the embeddings of PyTorch's own f16 on the CPU, by transformers, of the same
+pictures and texts.
 
     .venv/bin/python scripts/reference/half.py
 """

@@ -69,7 +69,12 @@ impl CooperativeMatrix {
         let side = [16, 8].into_iter().find(square).filter(|_| adapter.features().contains(Self::FEATURES))?;
         // Apple's have 32 whatever wgpu says.
         let subgroup = if info.backend == wgpu::Backend::Metal { 32 } else { info.subgroup_max_size };
-        (4 * subgroup <= 16 * side).then_some(Self { side, subgroup })
+        Some(Self { side, subgroup }).filter(|m| m.invocations() <= 16 * side)
+    }
+
+    /// Of a workgroup of product_cooperative: four subgroups work together.
+    pub fn invocations(self) -> u32 {
+        4 * self.subgroup
     }
 }
 

@@ -1,7 +1,7 @@
 //! The matrix product behind linear, patch_embed and scores: which of its kernels a device takes.
 
 use crate::gpu::shader::{Part, part};
-use crate::gpu::{Caps, CooperativeMatrix, Product};
+use crate::gpu::{Caps, Product};
 use crate::graph::kernel::Kernel;
 use crate::graph::{Call, Op};
 
@@ -27,9 +27,6 @@ const fn same(a: [u32; 2], b: [u32; 2]) -> bool {
 
 /// Workgroups that keep a GPU busy with large tiles: four waves on each of 60 compute units. Two to one either way costs little.
 const BUSY: u32 = 256;
-
-/// The subgroups that product_cooperative works with.
-const SUBGROUPS: u32 = 4;
 
 /// Which kernel `caps` take for `[rows, n]`. All that one device takes sum in the same order, so that a row is the same in
 /// whatever batch.
@@ -64,9 +61,9 @@ pub(super) fn kernel(op: &dyn Op, call: &Call, caps: &Caps, own: Part) -> Kernel
     };
     let [x, y] = groups(tile, rows, n);
     let mut kernel = Kernel::new(op, call, parts, ([x, y, 1], 1)).reads([x, y].map(f64::from));
-    if let Some(CooperativeMatrix { subgroup, .. }) = matrices {
+    if let Some(matrix) = matrices {
         kernel.parts.insert(0, part!("cooperative.wgsl")); // directives, which stand before all else
-        kernel = kernel.constants([("INVOCATIONS", (SUBGROUPS * subgroup) as f64)]);
+        kernel = kernel.constants([("INVOCATIONS", f64::from(matrix.invocations()))]);
     }
     if caps.f16 {
         kernel.parts.insert(0, part!("f16.wgsl"));
