@@ -375,8 +375,8 @@ const tests = {
         await said('“a guitar”');
         equal((await names())[0], 'guitar.jpg', 'the first of what was typed');
         equal(new URL(page.url()).searchParams.get('q'), 'a guitar', 'the address');
+        const second = (await names())[1]; // before the click, which replaces it
         await page.click('#found li:nth-child(2) button');
-        const second = (await names())[1];
         await said(second);
         equal((await names())[0], second, 'more like this');
         await page.fill('#words', 'fireworks');
@@ -391,8 +391,13 @@ const tests = {
         });
         await said('image 0: ');
         equal(await page.$eval('#said', (s) => s.className), 'wrong', 'how a refusal looks');
-        child.kill('SIGKILL');
         await page.fill('#words', 'a star');
+        await page.press('#words', 'Enter');
+        await said('“a star”');
+        child.kill('SIGKILL');
+        await page.click('#found li:nth-child(2) button');
+        await said('the server does not answer');
+        await page.evaluate(() => document.getElementById('said').replaceChildren());
         await page.press('#words', 'Enter');
         await said('the server does not answer');
       });
