@@ -3,14 +3,10 @@
 // The op's own file declares
 //   input4(row, k4)       elements 4·k4 … 4·k4 + 3 of a row of x, row < dims.rows and k4 < dims.k / 4
 //   store4(row, n4, acc)  the epilogue: columns 4·n4 … 4·n4 + 3 of a row of y
-// and weight/*.wgsl declares weight4().
+// and weight/*.wgsl declares weight4(). The tile of y and an invocation's sums are in product_lanes.
 //
-// A workgroup of 8 makes a 16 × 64 tile of y, an invocation 16 rows × 8 columns of it. Such a device reads lane by lane: the
-// lanes of a subgroup take x at as many k, and hand them round. Any subgroup size works, and any number of subgroups per
+// The lanes of a subgroup take x at as many k, and hand them round. Any subgroup size works, and any number of subgroups per
 // workgroup. Each element sums over k in one fixed order, so that a row is the same whatever batch it travels in.
-
-const TILE_ROWS = 16u;    // of y, made by a workgroup
-const TILE_COLUMNS = 64u;
 
 /// The x of lane `at` of the subgroup.
 fn shuffled(x: mat4x4<f32>, at: u32) -> mat4x4<f32> {
@@ -25,20 +21,27 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let far = min(col + 32u, dims.n - 4u);
     let k4 = dims.k / 4u;
 
-    var y0: mat4x4<f32>; // rows row … row + 3, columns col … col + 3
-    var y1: mat4x4<f32>; // the next four rows
-    var y2: mat4x4<f32>;
-    var y3: mat4x4<f32>;
-    var z0: mat4x4<f32>; // the same rows, columns col + 32 …
-    var z1: mat4x4<f32>;
-    var z2: mat4x4<f32>;
-    var z3: mat4x4<f32>;
     for (var k0 = 0u; k0 < k4; k0 += width) {
         let k = min(k0 + mine, k4 - 1u);
-        let x0 = rows4(row, k);
-        let x1 = rows4(row + 4u, k);
-        let x2 = rows4(row + 8u, k);
-        let x3 = rows4(row + 12u, k);
+        var x0 = mat4x4<f32>();
+        var x1 = mat4x4<f32>();
+        var x2 = mat4x4<f32>();
+        var x3 = mat4x4<f32>();
+        var x4 = mat4x4<f32>();
+        var x5 = mat4x4<f32>();
+        var x6 = mat4x4<f32>();
+        for (var i = 0u; i < fours(row); i += 1u) { // as in store_sums, so that the op's own code stands once
+            let x = rows4(row + 4u * i, k);
+            switch i {
+                case 0u: { x0 = x; }
+                case 1u: { x1 = x; }
+                case 2u: { x2 = x; }
+                case 3u: { x3 = x; }
+                case 4u: { x4 = x; }
+                case 5u: { x5 = x; }
+                default: { x6 = x; }
+            }
+        }
         let end = min(width, k4 - k0);
         for (var i = 0u; i < end; i += 1u) {
             let w = weights4(near, k0 + i);
@@ -55,14 +58,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let s3 = shuffled(x3, i);
             y3 += w * s3;
             z3 += v * s3;
+            let s4 = shuffled(x4, i);
+            y4 += w * s4;
+            z4 += v * s4;
+            let s5 = shuffled(x5, i);
+            y5 += w * s5;
+            z5 += v * s5;
+            let s6 = shuffled(x6, i);
+            y6 += w * s6;
+            z6 += v * s6;
         }
     }
-    store_rows(row, col, y0);
-    store_rows(row + 4u, col, y1);
-    store_rows(row + 8u, col, y2);
-    store_rows(row + 12u, col, y3);
-    store_rows(row, col + 32u, z0);
-    store_rows(row + 4u, col + 32u, z1);
-    store_rows(row + 8u, col + 32u, z2);
-    store_rows(row + 12u, col + 32u, z3);
+    store_sums(row, col);
 }

@@ -133,10 +133,10 @@ impl Caps {
         self.cooperative.filter(|_| self.f16 && taken)
     }
 
-    /// Work that fits into one submission: 50 ms at a rate that any device of the class reaches, 10 ms on an application's.
+    /// Work that fits into one submission: 60 ms at a rate that any device of the class reaches, a fifth of it on an application's.
     /// Drivers kill longer submissions, and windows stall behind them.
     pub fn submission_flops(&self) -> u64 {
-        let flops = if self.software { 200_000_000 } else { 10_000_000_000 };
+        let flops = if self.software { 240_000_000 } else { 10_000_000_000 };
         if self.shared { flops / 5 } else { flops }
     }
 }

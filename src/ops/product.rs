@@ -7,12 +7,14 @@ use crate::graph::{Call, Op};
 
 const PARTS: [Part; 4] =
     [part!("product_tile.wgsl"), part!("product_few.wgsl"), part!("product_direct.wgsl"), part!("product_subgroup.wgsl")];
+/// What the last two share.
+const LANES: Part = part!("product_lanes.wgsl");
 /// The first two with factors in f16, in tiles of the same sizes.
 const IN_F16: [Part; 2] = [part!("product_tile_f16.wgsl"), part!("product_few_f16.wgsl")];
 /// The matrices of product_cooperative, by their side.
 const MATRICES: [Part; 2] = [part!("cooperative_16.wgsl"), part!("cooperative_8.wgsl")];
 /// Rows and columns of the tile that a workgroup makes.
-const TILES: [[u32; 2]; 4] = [tile(PARTS[0]), tile(PARTS[1]), tile(PARTS[2]), tile(PARTS[3])];
+const TILES: [[u32; 2]; 4] = [tile(PARTS[0]), tile(PARTS[1]), tile(LANES), tile(LANES)];
 const COOPERATIVE_TILES: [[u32; 2]; 2] = [tile(MATRICES[0]), tile(MATRICES[1])];
 
 const fn tile(part: Part) -> [u32; 2] {
@@ -57,7 +59,7 @@ pub(super) fn kernel(op: &dyn Op, call: &Call, caps: &Caps, own: Part) -> Kernel
             (TILES[at], &[part!("multiply_add_f16.wgsl"), part!("product_rows.wgsl"), IN_F16[at], own])
         }
         Product::Tile | Product::Few => (TILES[at], &[part!("multiply_add.wgsl"), part!("product_rows.wgsl"), PARTS[at], own]),
-        Product::Direct | Product::Subgroup => (TILES[at], &[part!("product_lanes.wgsl"), PARTS[at], own]),
+        Product::Direct | Product::Subgroup => (TILES[at], &[LANES, PARTS[at], own]),
     };
     let [x, y] = groups(tile, rows, n);
     let mut kernel = Kernel::new(op, call, parts, ([x, y, 1], 1)).reads([x, y].map(f64::from));
