@@ -58,9 +58,10 @@ fn store_sums(row: u32, col: u32) {
     }
 }
 
+/// Four rows of y, the first of which there is.
 fn store_rows(row: u32, col: u32, y: mat4x4<f32>) {
     if col >= dims.n { return; }
-    if row < dims.rows { store4(row, col / 4u, y[0]); }
+    store4(row, col / 4u, y[0]);
     if row + 1u < dims.rows { store4(row + 1u, col / 4u, y[1]); }
     if row + 2u < dims.rows { store4(row + 2u, col / 4u, y[2]); }
     if row + 3u < dims.rows { store4(row + 3u, col / 4u, y[3]); }

@@ -5,8 +5,8 @@
 //   store4(row, n4, acc)  the epilogue: columns 4·n4 … 4·n4 + 3 of a row of y
 // and weight/*.wgsl declares weight4(). The tile of y and an invocation's sums are in product_lanes.
 //
-// The lanes of a subgroup take x at as many k, and hand them round. Any subgroup size works, and any number of subgroups per
-// workgroup. Each element sums over k in one fixed order, so that a row is the same whatever batch it travels in.
+// The lanes of a subgroup take x at as many k, and hand them round. Any subgroup size works: of one above 8, a workgroup fills
+// eight lanes. Each element sums over k in one fixed order, so that a row is the same whatever batch it travels in.
 
 /// The x of lane `at` of the subgroup.
 fn shuffled(x: mat4x4<f32>, at: u32) -> mat4x4<f32> {
@@ -20,8 +20,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let near = min(col, dims.n - 4u);
     let far = min(col + 32u, dims.n - 4u);
     let k4 = dims.k / 4u;
+    let lanes = min(width, 8u);
 
-    for (var k0 = 0u; k0 < k4; k0 += width) {
+    for (var k0 = 0u; k0 < k4; k0 += lanes) {
         let k = min(k0 + mine, k4 - 1u);
         var x0 = mat4x4<f32>();
         var x1 = mat4x4<f32>();
@@ -42,7 +43,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 default: { x6 = x; }
             }
         }
-        let end = min(width, k4 - k0);
+        let end = min(lanes, k4 - k0);
         for (var i = 0u; i < end; i += 1u) {
             let w = weights4(near, k0 + i);
             let v = weights4(far, k0 + i);

@@ -305,7 +305,7 @@ fn every_kernel_of_the_product() {
     let mut r = Random(11);
     for product in Product::ALL.into_iter().filter(|p| *p != Product::Cooperative) {
         let Ok(forced) = gpu.clone().with_kernel(product.name()) else { continue };
-        for (rows, k, n) in [(1, 8, 8), (3, 42, 27), (31, 5, 3), (33, 257, 130), (65, 60, 180), (130, 100, 66)] {
+        for (rows, k, n) in [(1, 8, 8), (3, 42, 27), (28, 5, 3), (31, 5, 3), (33, 257, 130), (65, 60, 180), (130, 100, 66), (165, 44, 64)] {
             for format in FORMATS {
                 let op = Linear { act: Act::QuickGelu, bias: rows % 2 == 1, residual: rows > 32 };
                 let case = linear(&mut r, rows, k, n, op, format, 2.0);
@@ -398,6 +398,10 @@ fn nan_is_not_laundered() {
     for act in [Act::None, Act::QuickGelu, Act::Gelu, Act::GeluTanh, Act::Relu, Act::Silu] {
         let op = Linear { act, bias: true, residual: false };
         reaches(&format!("{act:?}"), linear(&mut r, 4, 16, 8, op, Format::F32, 1.0), 0, 2 * 16 + 3, 2..3);
+    }
+    for at in [0, 27, 28, 30] {
+        let op = Linear { act: Act::None, bias: true, residual: false };
+        reaches("one of 31 rows", linear(&mut r, 31, 16, 72, op, Format::F32, 1.0), 0, at * 16 + 3, at..at + 1);
     }
     reaches("layer_norm", layer_norm(&mut r, 4, 16, 0.0, 1.0), 0, 2 * 16 + 3, 2..3);
     reaches("normalize", normalize(&mut r, 4, 16, 1.0), 0, 2 * 16 + 3, 2..3);

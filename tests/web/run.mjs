@@ -160,10 +160,11 @@ const tests = {
         globalThis.told = [];
         globalThis.clip = await Clip.load('pico', { device: 'webgpu', onRestored: (m) => told.push(m) });
         globalThis.before = await clip.encodeTexts(['a tiger']);
+        globalThis.gone = (await (await navigator.gpu.requestAdapter()).requestDevice()).lost.then(() => null);
       });
       const session = await context.browser()?.newBrowserCDPSession();
       await (session ?? (await context.newCDPSession(page))).send('Browser.crashGpuProcess').catch(() => {});
-      await page.waitForTimeout(1000);
+      await page.evaluate(() => Promise.race([gone, new Promise((done) => setTimeout(done, 60000))]));
       const same = await page.evaluate(async () => {
         const [[a], [b]] = [before, await clip.encodeTexts(['a tiger'])];
         return [a.every((v, i) => Math.abs(v - b[i]) < 1e-6), told.length];
@@ -254,15 +255,18 @@ const tests = {
       if (!(await page.isVisible('#cancel'))) throw new Error('a load that cannot be cancelled');
       await shot(page, 'loading');
       go();
-      // Every line that was shown on the way.
+      // Every line and note that was shown on the way.
       await page.evaluate(() => {
-        globalThis.lines = [];
-        new MutationObserver(() => lines.push(document.querySelector('#line').textContent)).observe(document.querySelector('#line'), { childList: true });
+        for (const shown of ['line', 'note']) {
+          const [element, all] = [document.querySelector(`#${shown}`), (globalThis[`${shown}s`] = [])];
+          new MutationObserver(() => all.push(element.textContent)).observe(element, { childList: true });
+        }
       });
       await page.waitForSelector('body[data-state=ready]', { timeout: 120000 });
       await page.evaluate(() => (document.querySelector('#device').value = 'webgpu', document.body.removeAttribute('data-state'), document.querySelector('#load').click()));
       await page.waitForFunction(() => lines.includes('compiling'), null, { timeout: 60000 });
       await page.waitForSelector('body[data-state=ready]', { timeout: 120000 });
+      await page.waitForSelector('#labels .leads', { timeout: 60000 });
       await page.click('#camera');
       await page.waitForFunction(() => /camera/i.test(document.querySelector('#note').textContent));
       console.log(`    ${await page.textContent('#note')}`);
@@ -276,7 +280,7 @@ const tests = {
       await shot(page, 'unreadable');
       await page.evaluate(() => globalThis.page.clip.loseDevice());
       await page.click('#sample');
-      await page.waitForFunction(() => /loaded again/.test(document.querySelector('#note').textContent), null, { timeout: 60000 });
+      await page.waitForFunction(() => notes.some((note) => /loaded again/.test(note)), null, { timeout: 60000 });
       if (await page.isVisible('#gallery')) throw new Error('the gallery stands over the picture');
       await shot(page, 'lost');
       await page.evaluate(() => (document.querySelector('#model').value = 'nobody/nothing', document.querySelector('#load').click()));
@@ -358,7 +362,7 @@ const tests = {
     const command = path.join(root, 'target/debug/clip-wgpu');
     const child = spawn(command, ['serve', '-q', '-m', 'pico', '--device', 'cpu', '--db', db, '--listen', '127.0.0.1:0'], { stdio: ['ignore', 'pipe', 'inherit'] });
     try {
-      const url = String(await new Promise((resolve) => child.stdout.once('data', resolve))).trim();
+      const url = String(await new Promise((resolve, reject) => (child.stdout.once('data', resolve), child.once('exit', reject)))).trim();
       await browse(NO_WEBGPU, async (page) => {
         const names = () => page.$$eval('#found span', (spans) => spans.map((s) => s.textContent.split(' ')[1]));
         const said = (text) => page.waitForFunction((text) => document.getElementById('said').textContent.includes(text), text);
@@ -394,7 +398,25 @@ const tests = {
         await page.fill('#words', 'a star');
         await page.press('#words', 'Enter');
         await said('“a star”');
+        // A picture clicked whose thumbnail comes late does not replace what is asked for after it, and one that is gone is said.
+        let go;
+        const held = new Promise((ready) => (go = ready));
+        await page.route('**/thumbnail?*', async (route) => (await held, route.continue()));
+        await page.click('#found li:nth-child(2) button');
+        await page.press('#words', 'Enter');
+        await said('“a star”');
+        const late = page.waitForResponse((r) => r.url().includes('thumbnail?') && r.request().resourceType() === 'fetch');
+        go();
+        await (await late).finished();
+        await page.waitForTimeout(100); // for the page to read it
+        await page.unroute('**/thumbnail?*');
+        await page.route('**/thumbnail?*', (route) => route.fulfill({ status: 404, json: { error: 'not in the index' } }));
+        equal((await page.textContent('#said')).includes('“a star”'), true, 'what was asked for last stays');
+        await page.click('#found li:nth-child(2) button');
+        await said('cannot be read: not in the index');
+        await page.unroute('**/thumbnail?*');
         child.kill('SIGKILL');
+        await page.route('**/thumbnail?*', (route) => route.abort());
         await page.click('#found li:nth-child(2) button');
         await said('the server does not answer');
         await page.evaluate(() => document.getElementById('said').replaceChildren());
@@ -416,6 +438,7 @@ const tests = {
       await page.waitForSelector('body[data-state=ready]', { timeout: 120000 });
       equal(await page.evaluate(() => globalThis.page.clip.device), 'webgpu', 'device');
       await page.evaluate(() => (globalThis.page.labels.set(['red circle', 'blue square', 'tiger'], false), globalThis.page.labels.changed()));
+      await page.waitForSelector('#labels .leads', { timeout: 60000 }); // of the sample, which would end a camera begun before it
       await page.click('#camera');
       await page.waitForFunction(() => document.querySelector('#leading').textContent === 'red circle', null, { timeout: 120000 });
       await page.waitForTimeout(1500);

@@ -82,7 +82,7 @@ pub fn info(g: &Globals, name: &str) -> Result<Outcome> {
         ))?;
         if budget > 0.0 {
             let greatest = d["greatest_submission_gflop"].as_f64().unwrap_or_default();
-            say(&format!("  greatest submission {greatest:.2} GFLOP at batch {} (at most {budget:.1})", d["batch"]))?;
+            say(&format!("  greatest submission {greatest:.2} GFLOP at batch {} (at most {budget:.2})", d["batch"]))?;
         }
     }
     Ok(Outcome::Done)
