@@ -1,6 +1,6 @@
 // reduce — sums and maxima over a workgroup of GROUP invocations.
 
-const GROUP = 64u; // a power of two
+override GROUP: u32 = 64u; // a power of two
 
 var<workgroup> partial: array<vec2<f32>, GROUP>;
 

@@ -35,9 +35,11 @@ impl Op for LayerNorm {
         Ok(vec![Shape::f32(x.rows, x.width)])
     }
 
-    fn lower(&self, call: &Call, _: &Caps) -> Vec<Kernel> {
+    fn lower(&self, call: &Call, caps: &Caps) -> Vec<Kernel> {
         let kernel = Kernel::new(self, call, const { &[part!("reduce.wgsl"), part!("layer_norm.wgsl")] }, row_grid(call.rows()));
-        vec![kernel.op_dims(LayerNormDims { eps: self.eps })]
+        // On a processor a barrier is a switch between as many coroutines as a workgroup has vectors: one, there.
+        let group = caps.software.then_some(("GROUP", 8.0));
+        vec![kernel.constants(group).op_dims(LayerNormDims { eps: self.eps })]
     }
 
     fn reference(&self, data: &[&[f32]], call: &Call) -> Vec<f32> {
