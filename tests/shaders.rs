@@ -64,6 +64,7 @@ fn kernels() -> Vec<(String, Kernel)> {
     let matrices = |side, subgroup| Caps { cooperative: Some(CooperativeMatrix { side, subgroup }), ..in_f16(Product::Cooperative) };
     let mut all = Product::ALL.map(caps).to_vec();
     all.extend([in_f16(Product::Tile), in_f16(Product::Few), matrices(16, 32), matrices(16, 64), matrices(8, 8), matrices(8, 32)]);
+    all.push(Caps { software: true, subgroups: true, ..Caps::default() });
     let mut found: Vec<(String, Kernel)> = Vec::new();
     for case in ops() {
         for caps in &all {

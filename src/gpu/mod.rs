@@ -133,9 +133,9 @@ impl Caps {
         self.cooperative.filter(|_| self.f16 && taken)
     }
 
-    /// Work that fits into one submission: 60 ms of a software adapter's slowest, 50 ms at a rate that any GPU reaches, a fifth of
-    /// that on an application's device. Drivers kill longer submissions, and windows stall behind them. A product's single row of
-    /// workgroups is never cut, which in layers wider than ViT-L/14's is more on a software adapter.
+    /// Work that fits into one submission: 50 ms at a rate that any GPU reaches, 60 ms of SwiftShader's where rows fill a tile, a
+    /// fifth of that on an application's device. Drivers kill longer submissions, and windows stall behind them. One row of a
+    /// product's workgroups is never cut: on software adapters that is more in layers wider than ViT-L/14's, on shared ones in most.
     pub fn submission_flops(&self) -> u64 {
         let flops = if self.software { 240_000_000 } else { 10_000_000_000 };
         if self.shared { flops / 5 } else { flops }

@@ -37,7 +37,7 @@ impl Op for LayerNorm {
 
     fn lower(&self, call: &Call, caps: &Caps) -> Vec<Kernel> {
         let kernel = Kernel::new(self, call, const { &[part!("reduce.wgsl"), part!("layer_norm.wgsl")] }, row_grid(call.rows()));
-        // On a processor a barrier is a switch between as many coroutines as a workgroup has vectors: one, there.
+        // On a processor a barrier is a switch between as many coroutines as a workgroup has vectors: of 8 invocations one or two.
         let group = caps.software.then_some(("GROUP", 8.0));
         vec![kernel.constants(group).op_dims(LayerNormDims { eps: self.eps })]
     }

@@ -160,7 +160,8 @@ const tests = {
         globalThis.told = [];
         globalThis.clip = await Clip.load('pico', { device: 'webgpu', onRestored: (m) => told.push(m) });
         globalThis.before = await clip.encodeTexts(['a tiger']);
-        globalThis.gone = (await (await navigator.gpu.requestAdapter()).requestDevice()).lost.then(() => null);
+        globalThis.spare = await (await navigator.gpu.requestAdapter()).requestDevice();
+        globalThis.gone = spare.lost.then(() => null);
       });
       const session = await context.browser()?.newBrowserCDPSession();
       await (session ?? (await context.newCDPSession(page))).send('Browser.crashGpuProcess').catch(() => {});
@@ -268,8 +269,8 @@ const tests = {
       await page.waitForSelector('body[data-state=ready]', { timeout: 120000 });
       await page.waitForSelector('#labels .leads', { timeout: 60000 });
       await page.click('#camera');
-      await page.waitForFunction(() => /camera/i.test(document.querySelector('#note').textContent));
-      console.log(`    ${await page.textContent('#note')}`);
+      await page.waitForFunction(() => notes.some((note) => /camera/i.test(note)));
+      console.log(`    ${await page.evaluate(() => notes.find((note) => /camera/i.test(note)))}`);
       await shot(page, 'camera-refused');
       const bad = path.join(root, 'target/web-bad.png');
       fs.writeFileSync(bad, 'this is a text');
@@ -362,7 +363,12 @@ const tests = {
     const command = path.join(root, 'target/debug/clip-wgpu');
     const child = spawn(command, ['serve', '-q', '-m', 'pico', '--device', 'cpu', '--db', db, '--listen', '127.0.0.1:0'], { stdio: ['ignore', 'pipe', 'inherit'] });
     try {
-      const url = String(await new Promise((resolve, reject) => (child.stdout.once('data', resolve), child.once('exit', reject)))).trim();
+      const printed = new Promise((resolve, reject) => {
+        child.stdout.once('data', resolve);
+        child.once('exit', (code) => reject(new Error(`serve ended: ${code}`)));
+        setTimeout(() => reject(new Error('serve says nothing')), 60000).unref();
+      });
+      const url = String(await printed).trim();
       await browse(NO_WEBGPU, async (page) => {
         const names = () => page.$$eval('#found span', (spans) => spans.map((s) => s.textContent.split(' ')[1]));
         const said = (text) => page.waitForFunction((text) => document.getElementById('said').textContent.includes(text), text);
