@@ -12,62 +12,11 @@
 // exchanged: two barriers per 32 keys. Heads of any width up to 128; where 4 does not divide it, elements are gathered.
 // A score that is not a number stays one: its query's row is not finite, and is reported.
 
-override HEAD: u32;              // elements per head
-override CAUSAL: bool = false;   // a query sees no later key
-override LENGTHS: bool = false;
-override HEAD4: u32 = (HEAD + 3u) / 4u;
-
 const QUERIES = 32u;
-const KEYS = 32u;                // at a time
-const LOWEST = -3e38;            // what a masked key scores: WGSL may assume that there are no infinities
-
-struct AttentionDims {
-    keys: u32,      // per item
-    q_step: u32,    // rows of q from one item to the next
-    kv_stride: u32, // of a row, in elements
-    k_at: u32,      // column of the first head's key, and value
-    v_at: u32,
-    scale: f32,
-}
-
-@group(1) @binding(1) var<uniform> op: AttentionDims;
-
-@group(0) @binding(0) var<storage, read> q: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> kv: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> lengths: array<u32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+const KEYS = 32u; // at a time
 
 var<workgroup> ps: array<array<vec4<f32>, 8>, QUERIES>; // probabilities: [query][key / 4]
 var<workgroup> parts: array<array<f32, 8>, QUERIES>;    // what eight invocations know of a query: [query][x]
-
-/// Elements 4·d4 … 4·d4 + 3 of the head whose query begins at element `base`.
-fn query4(base: u32, d4: u32) -> vec4<f32> {
-    if HEAD % 4u == 0u { return q[base / 4u + d4]; }
-    let at = base + 4u * d4;
-    return vec4(q[at / 4u][at % 4u], q[(at + 1u) / 4u][(at + 1u) % 4u], q[(at + 2u) / 4u][(at + 2u) % 4u], q[(at + 3u) / 4u][(at + 3u) % 4u]);
-}
-
-/// The same of a key or value, with zeros beyond the head.
-fn key4(base: u32, d4: u32) -> vec4<f32> {
-    if HEAD % 4u == 0u { return kv[base / 4u + d4]; }
-    let at = base + 4u * d4;
-    let v = vec4(kv[at / 4u][at % 4u], kv[(at + 1u) / 4u][(at + 1u) % 4u], kv[(at + 2u) / 4u][(at + 2u) % 4u], kv[(at + 3u) / 4u][(at + 3u) % 4u]);
-    return select(vec4(0.0), v, 4u * d4 + vec4(0u, 1u, 2u, 3u) < vec4(HEAD));
-}
-
-/// Vec4 d4 of four queries.
-fn queries4(base: vec4<u32>, d4: u32) -> mat4x4<f32> {
-    return mat4x4(query4(base.x, d4), query4(base.y, d4), query4(base.z, d4), query4(base.w, d4));
-}
-
-/// The same of four keys.
-fn keys4(base: vec4<u32>, d4: u32) -> mat4x4<f32> {
-    return mat4x4(key4(base.x, d4), key4(base.y, d4), key4(base.z, d4), key4(base.w, d4));
-}
-
-fn scaled(y: mat4x4<f32>, by: vec4<f32>) -> mat4x4<f32> {
-    return mat4x4(y[0] * by.x, y[1] * by.y, y[2] * by.z, y[3] * by.w);
-}
 
 fn greatest_part(row: u32) -> f32 {
     return max(max(max(parts[row][0], parts[row][1]), max(parts[row][2], parts[row][3])), max(max(parts[row][4], parts[row][5]), max(parts[row][6], parts[row][7])));
@@ -75,15 +24,6 @@ fn greatest_part(row: u32) -> f32 {
 
 fn sum_of_parts(row: u32) -> f32 {
     return ((parts[row][0] + parts[row][1]) + (parts[row][2] + parts[row][3])) + ((parts[row][4] + parts[row][5]) + (parts[row][6] + parts[row][7]));
-}
-
-fn store_row(row: u32, head: u32, d4: u32, v: vec4<f32>) {
-    let d = 4u * d4;
-    let at = row * dims.n + head * HEAD + d;
-    if d < HEAD { y[at] = v.x; }
-    if d + 1u < HEAD { y[at + 1u] = v.y; }
-    if d + 2u < HEAD { y[at + 2u] = v.z; }
-    if d + 3u < HEAD { y[at + 3u] = v.w; }
 }
 
 /// Four queries of y, 8 apart.
@@ -102,11 +42,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let tile = (group.z + dims.group) % tiles;
     let item = (group.z + dims.group) / tiles;
     let query = vec4(tile * QUERIES + at.y) + vec4(0u, 8u, 16u, 24u);
-    let q_base = (item * op.q_step + min(query, vec4(dims.tokens - 1u))) * dims.k + head * HEAD;
+    let q_base = query_base(item, query, head);
     let item_base = item * op.keys * op.kv_stride + head * HEAD;
 
-    var keys = op.keys;
-    if LENGTHS { keys = min(lengths[item], op.keys); }
+    let keys = keys_of(item);
     var end = keys;
     if CAUSAL { end = min(keys, tile * QUERIES + QUERIES); }
 

@@ -1,26 +1,8 @@
 // product_lanes — what product_direct and product_subgroup share: the tile that they make, and what they fetch and store.
 //
-// A workgroup of 8 makes a 28 × 64 tile of y, an invocation 28 rows × 8 columns of it: devices that are processors read and
-// write lane by lane, so that many rows share each load of weights. Its sums are named matrices: these compilers keep those in
-// registers, but index arrays in memory where a loop did not unroll.
+// A workgroup of 8 makes a 28 × 64 tile of y, an invocation 28 rows × 8 columns of it. Joined with lanes.wgsl.
 
-const TILE_ROWS = 28u;    // of y, made by a workgroup
 const TILE_COLUMNS = 64u;
-
-var<private> y0: mat4x4<f32>; // the first four rows, columns col … col + 3
-var<private> y1: mat4x4<f32>; // the next four
-var<private> y2: mat4x4<f32>;
-var<private> y3: mat4x4<f32>;
-var<private> y4: mat4x4<f32>;
-var<private> y5: mat4x4<f32>;
-var<private> y6: mat4x4<f32>;
-var<private> z0: mat4x4<f32>; // the same rows, columns col + 32 …
-var<private> z1: mat4x4<f32>;
-var<private> z2: mat4x4<f32>;
-var<private> z3: mat4x4<f32>;
-var<private> z4: mat4x4<f32>;
-var<private> z5: mat4x4<f32>;
-var<private> z6: mat4x4<f32>;
 
 /// Rows row … row + 3 of x, at 4·k4 … 4·k4 + 3; rows beyond the last repeat it.
 fn rows4(row: u32, k4: u32) -> mat4x4<f32> {
@@ -42,19 +24,8 @@ fn fours(row: u32) -> u32 {
 /// matrix took longer to compile than all else.
 fn store_sums(row: u32, col: u32) {
     for (var i = 0u; i < fours(row); i += 1u) {
-        var y = y0;
-        var z = z0;
-        switch i {
-            case 0u: {}
-            case 1u: { y = y1; z = z1; }
-            case 2u: { y = y2; z = z2; }
-            case 3u: { y = y3; z = z3; }
-            case 4u: { y = y4; z = z4; }
-            case 5u: { y = y5; z = z5; }
-            default: { y = y6; z = z6; }
-        }
-        store_rows(row + 4u * i, col, y);
-        store_rows(row + 4u * i, col + 32u, z);
+        store_rows(row + 4u * i, col, near_sums(i));
+        store_rows(row + 4u * i, col + 32u, far_sums(i));
     }
 }
 

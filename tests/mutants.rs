@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::Arc;
 
-use clip_wgpu::gpu::Caps;
+use clip_wgpu::gpu::{Caps, Gpu};
 use clip_wgpu::graph::kernel::Kernel;
 use clip_wgpu::graph::{Call, Desc, Op, Operand, Shape, Size};
 use clip_wgpu::ops::{Act, Attention, AttentionParts, Linear, Mean, Normalize, PatchEmbed};
@@ -35,15 +35,16 @@ impl Op for Mutant {
     fn outputs(&self, inputs: &[&Desc]) -> Result<Vec<Shape>> {
         self.op.outputs(inputs)
     }
-    /// The op's kernels, with `from` replaced by `to` in its own shader file, where it stands exactly once.
+    /// The op's kernels, with `from` replaced by `to` in its own shader files, where it stands exactly once.
     fn lower(&self, call: &Call, caps: &Caps) -> Vec<Kernel> {
         let mut kernels = self.op.lower(call, caps);
-        let file = format!("{}.wgsl", self.name());
-        for own in kernels.iter_mut().flat_map(|k| &mut k.parts).filter(|p| p.file == file) {
-            assert_eq!(own.text.matches(self.from).count(), 1, "`{}` stands once in {file}", self.from);
-            own.text = own.text.replace(self.from, self.to).leak();
+        for kernel in &mut kernels {
+            let own = kernel.parts.iter_mut().filter(|p| is_own(p.file, self.name())).filter(|p| p.text.contains(self.from));
+            for (nth, part) in own.enumerate() {
+                assert!(nth == 0 && part.text.matches(self.from).count() == 1, "`{}` stands once in {}'s files", self.from, self.name());
+                part.text = part.text.replace(self.from, self.to).leak();
+            }
         }
-        assert!(kernels.iter().flat_map(|k| &k.parts).any(|p| p.file == file && p.text.contains(self.to)), "{file} is changed");
         kernels
     }
     fn reference(&self, data: &[&[f32]], call: &Call) -> Vec<f32> {
@@ -51,10 +52,27 @@ impl Op for Mutant {
     }
 }
 
-/// The error of `case` with its last op's shader changed, or unchanged.
-fn error(case: &mut Case, change: Option<(&'static str, &'static str)>) -> f64 {
-    let gpu = common::gpu().unwrap();
-    if let Some((from, to)) = change {
+/// attention.wgsl and attention_lanes.wgsl, say, of attention, but not attention_parts.wgsl, which is another op's.
+fn is_own(file: &str, op: &str) -> bool {
+    file.strip_prefix(op).is_some_and(|rest| [".wgsl", "_heads.wgsl", "_lanes.wgsl"].contains(&rest))
+}
+
+/// The device, as of the class whose kernels of `case` have `text`.
+fn device_with(case: &Case, text: &str) -> Gpu {
+    let mut gpu = common::gpu().unwrap();
+    let op = case.graph.nodes.last().unwrap().op.name();
+    let has = |gpu: &Gpu| case.kernels(&gpu.caps).iter().flat_map(|k| &k.parts).any(|p| is_own(p.file, op) && p.text.contains(text));
+    if !has(&gpu) {
+        gpu.caps.software = !gpu.caps.software;
+    }
+    assert!(has(&gpu), "`{text}` stands in no kernel of {op}");
+    gpu
+}
+
+/// The error of `case` on a device that has `from` in its last op's shader, changed to `to`.
+fn error(case: &mut Case, from: &'static str, to: &'static str) -> f64 {
+    let gpu = device_with(case, from);
+    if from != to {
         let node = Arc::get_mut(&mut case.graph).unwrap().nodes.last_mut().unwrap();
         let op = std::mem::replace(&mut node.op, Box::new(Normalize));
         node.op = Box::new(Mutant { op, from, to });
@@ -77,7 +95,7 @@ fn masked(r: &mut Random, causal: bool) -> Case {
 }
 
 /// Fault, its case, what stands in the shader, what stands there instead.
-const FAULTS: [(&str, Build, &str, &str); 34] = [
+const FAULTS: [(&str, Build, &str, &str); 40] = [
     ("QuickGELU's 1.702 as 1.7", |r| act(r, Act::QuickGelu), "-1.702", "-1.7"),
     ("GELU's 1/sqrt(2) as 0.707", |r| act(r, Act::Gelu), "0.70710678", "0.707"),
     ("tanh GELU's 0.044715 as 0.0447", |r| act(r, Act::GeluTanh), "0.044715", "0.0447"),
@@ -92,6 +110,32 @@ const FAULTS: [(&str, Build, &str, &str); 34] = [
     ("a causal mask that is late by one", |r| masked(r, true), "key <= vec4(query.x)", "key <= vec4(query.x) + 1u"),
     ("a causal mask that is early by one", |r| masked(r, true), "key <= vec4(query.y)", "key + 1u <= max(vec4(query.y), vec4(1u))"),
     ("lengths not read", |r| masked(r, false), "min(lengths[item], op.keys)", "max(lengths[item], op.keys)"),
+    ("lanes: a causal mask that is late by one", |r| masked(r, true), "key <= vec4(query))", "key <= vec4(query + 1u))"),
+    (
+        "lanes: a causal mask that is early by one",
+        |r| masked(r, true),
+        "key <= vec4(query + 1u)",
+        "key + 1u <= max(vec4(query + 1u), vec4(1u))",
+    ),
+    ("lanes: scores of another head width", |r| masked(r, false), "op.scale * scores(i)", "0.96609 * op.scale * scores(i)"),
+    (
+        "lanes: sums of other lanes left out",
+        |r| masked(r, false),
+        "return fours + subgroupShuffle(fours, lane ^ 4u)",
+        "return fours + fours",
+    ),
+    (
+        "lanes: what was summed left at its scale",
+        |r| attention(r, Size { batch: 2, tokens: 77 }, Attention { heads: 3, head: 14, causal: false }, 1.0, vec![77.0, 70.0]),
+        "y0 = scaled(y0, state0[2]);",
+        "",
+    ),
+    (
+        "lanes: the second 64 columns of a head as the first",
+        |r| attention(r, Size { batch: 2, tokens: 33 }, Attention { heads: 2, head: 88, causal: false }, 1.0, vec![33.0, 9.0]),
+        "let near = min(column, HEAD4 - 1u);",
+        "let near = lane;",
+    ),
     ("scores of another head width", |r| masked(r, false), "op.scale * multiply_add", "0.96609 * op.scale * multiply_add"),
     (
         "an odd head's last elements left out",
@@ -180,8 +224,8 @@ fn planted_faults_pass_the_bound() {
         return;
     }
     for (fault, build, from, to) in FAULTS {
-        let sound = error(&mut build(&mut Random(9)), None);
-        let planted = error(&mut build(&mut Random(9)), Some((from, to)));
+        let sound = error(&mut build(&mut Random(9)), from, from);
+        let planted = error(&mut build(&mut Random(9)), from, to);
         println!("{planted:.1e} (sound {sound:.1e})  {fault}");
         assert!(sound <= BOUND, "{fault}: the sound kernel is {sound:.1e} off");
         assert!(planted > 2.0 * BOUND, "{fault}: nmse {planted:.1e} is not caught by the bound {BOUND:.0e}");

@@ -33,6 +33,20 @@ fn check(what: &str, case: &Case) {
     assert!(error <= BOUND, "{what}: nmse {error:.2e}, bound {BOUND:.0e}");
 }
 
+/// With the kernels of GPUs and of software adapters.
+fn check_classes(what: &str, case: &Case) {
+    check(what, case);
+    let Some(gpu) = common::gpu().map(of_other_class) else { return };
+    let error = nmse(&case.run(&gpu), &case.reference());
+    assert!(error <= BOUND, "{what}, kernels of the other class: nmse {error:.2e}, bound {BOUND:.0e}");
+}
+
+/// The same device, with the kernels that a GPU takes where it is a processor, and the other way round.
+fn of_other_class(mut gpu: Gpu) -> Gpu {
+    gpu.caps.software = !gpu.caps.software;
+    gpu
+}
+
 #[test]
 fn linear_over_rows_and_widths() {
     let mut r = Random(1);
@@ -151,11 +165,7 @@ fn layer_norm_over_widths_and_statistics() {
             // A deviation of 5e-3 has a variance near eps.
             for (mean, deviation) in [(0.0, 1.0), (0.0, 5e-3), (100.0, 1.0), (1e4, 1.0)] {
                 let case = layer_norm(&mut r, rows, width, mean, deviation);
-                check(&format!("layer_norm [{rows}, {width}] mean {mean} ± {deviation}"), &case);
-                let Some(mut gpu) = common::gpu() else { continue };
-                gpu.caps.software = !gpu.caps.software; // the other class's workgroups
-                let error = nmse(&case.run(&gpu), &case.reference());
-                assert!(error <= BOUND, "layer_norm [{rows}, {width}] mean {mean} ± {deviation}: nmse {error:.2e}");
+                check_classes(&format!("layer_norm [{rows}, {width}] mean {mean} ± {deviation}"), &case);
             }
         }
     }
@@ -200,18 +210,18 @@ fn attention_over_heads_tokens_and_lengths() {
                 let size = Size { batch: 3, tokens };
                 let op = Attention { heads, head, causal };
                 let lengths = (0..3).map(|_| 1 + r.below(tokens)).map(|l| l as f32).collect();
-                check(&format!("{op:?} tokens {tokens}"), &attention(&mut r, size, op, 1.0, lengths));
+                check_classes(&format!("{op:?} tokens {tokens}"), &attention(&mut r, size, op, 1.0, lengths));
             }
         }
     }
     for (heads, head, tokens) in [(3, 14, 33), (1, 72, 5), (12, 4, 17)] {
         let op = Attention { heads, head, causal: false };
         let case = attention_of_a_probe(&mut r, Size { batch: 2, tokens }, op, vec![tokens as f32, 3.0]);
-        check(&format!("{op:?} of a probe over {tokens} tokens"), &case);
+        check_classes(&format!("{op:?} of a probe over {tokens} tokens"), &case);
     }
     let op = Attention { heads: 1, head: 24, causal: false };
-    check("attention over 730 tokens", &attention(&mut r, Size { batch: 1, tokens: 730 }, op, 1.0, vec![730.0]));
-    check("attention logits to ±1e4", &attention(&mut r, Size { batch: 2, tokens: 40 }, op, 60.0, vec![40.0, 7.0]));
+    check_classes("attention over 730 tokens", &attention(&mut r, Size { batch: 1, tokens: 730 }, op, 1.0, vec![730.0]));
+    check_classes("attention logits to ±1e4", &attention(&mut r, Size { batch: 2, tokens: 40 }, op, 60.0, vec![40.0, 7.0]));
 }
 
 #[test]
@@ -342,8 +352,8 @@ fn kernels_of_one_class_give_the_same_bits() {
 #[test]
 fn devices_take_the_kernel_of_their_class() {
     let mut r = Random(12);
-    let taken = |case: &Case, software, subgroups| {
-        let caps = Caps { software, subgroups, ..Caps::default() };
+    let taken = |case: &Case, software, subgroup| {
+        let caps = Caps { software, subgroup, ..Caps::default() };
         case.kernels(&caps)[0]
             .parts
             .iter()
@@ -353,8 +363,15 @@ fn devices_take_the_kernel_of_their_class() {
     };
     let few = linear(&mut r, 50, 8, 768, Linear { act: Act::None, bias: true, residual: false }, Format::F32, 1.0);
     let many = linear(&mut r, 3200, 8, 768, Linear { act: Act::None, bias: true, residual: false }, Format::F32, 1.0);
-    assert_eq!((taken(&few, true, true), taken(&few, true, false)), ("product_subgroup.wgsl", "product_direct.wgsl"));
-    assert_eq!((taken(&few, false, true), taken(&many, false, true)), ("product_few.wgsl", "product_tile.wgsl"));
+    assert_eq!((taken(&few, true, 8), taken(&few, true, 0)), ("product_subgroup.wgsl", "product_direct.wgsl"));
+    assert_eq!((taken(&few, false, 8), taken(&many, false, 8)), ("product_few.wgsl", "product_tile.wgsl"));
+    let attention = attention(&mut r, Size { batch: 1, tokens: 5 }, Attention { heads: 1, head: 64, causal: true }, 1.0, vec![5.0]);
+    let of_attention = |software, subgroup| {
+        let caps = Caps { software, subgroup, ..Caps::default() };
+        attention.kernels(&caps)[0].parts.last().unwrap().file
+    };
+    assert_eq!((of_attention(true, 8), of_attention(true, 16)), ("attention_lanes.wgsl", "attention_lanes.wgsl"));
+    assert_eq!([(true, 4), (true, 0), (false, 32)].map(|(software, lanes)| of_attention(software, lanes)), ["attention.wgsl"; 3]);
     let matrices = Caps { cooperative: Some(CooperativeMatrix { side: 16, subgroup: 32 }), ..Caps::default() };
     let takes = |caps: Caps| few.kernels(&caps)[0].parts.iter().any(|p| p.file == "product_cooperative.wgsl");
     assert!(takes(Caps { f16: true, ..matrices.clone() }) && !takes(matrices.clone()), "in f16, and only then");
@@ -364,7 +381,7 @@ fn devices_take_the_kernel_of_their_class() {
 #[test]
 fn a_kernel_that_the_device_lacks_is_refused() {
     let Some(mut gpu) = common::gpu() else { return };
-    gpu.caps.subgroups = false;
+    gpu.caps.subgroup = 0;
     let error = gpu.clone().with_kernel("product_subgroup").unwrap_err().to_string();
     assert!(error.starts_with("product_subgroup takes subgroups, which `"), "{error}");
     let error = gpu.with_kernel("product_fast").unwrap_err().to_string();
@@ -382,7 +399,8 @@ fn nan_is_not_laundered() {
         case.data[input].1[at] = f32::NAN;
         let width = case.graph.desc(case.output).width;
         let is_nan = |y: &[f32], row: usize| y[row * width..][..width].iter().any(|v| v.is_nan());
-        let runs = common::gpu().map(|gpu| case.run(&gpu)).into_iter().chain([case.run_on_host()]);
+        let classes = common::gpu().map(|gpu| [gpu.clone(), of_other_class(gpu)]).into_iter().flatten();
+        let runs = classes.map(|gpu| case.run(&gpu)).chain([case.run_on_host()]);
         for y in runs {
             let found: Vec<usize> = (0..y.len() / width).filter(|row| is_nan(&y, *row)).collect();
             assert_eq!(found, rows.clone().collect::<Vec<_>>(), "{what}");
@@ -442,7 +460,8 @@ fn work_above_the_budget_is_cut() {
     for case in [case, attention] {
         let mut hardware = gpu.clone();
         hardware.caps.software = false;
-        hardware.caps.product = Some(Product::Direct);
+        hardware.caps.product = Some(Product::Direct); // and attention without subgroups: the same kernels for both
+        hardware.caps.subgroup = 0;
         let mut software = hardware.clone();
         software.caps.software = true;
         let budget = software.caps.submission_flops();

@@ -212,7 +212,7 @@ fn an_application_is_not_held_up() {
             pollster::block_on(runner.run_and_read(&[(x, Data::F32(&data))], size, &[y])).unwrap();
             runs += 1;
         }
-        runs
+        start.elapsed() / runs
     });
     std::thread::sleep(Duration::from_millis(300));
     let mut calls = Vec::new();
@@ -227,11 +227,12 @@ fn an_application_is_not_held_up() {
         std::thread::sleep(Duration::from_millis(20));
     }
     // Waiting for a whole run would show in most calls. A shared machine holds a thread up now and then, and lavapipe runs part of
-    // a submission where it is handed over: half of the calls are what is asserted.
+    // a submission where it is handed over: half of the calls are what is asserted, and of a slow machine a tenth of a run.
     calls.sort();
     let (half, most, slowest) = (calls[calls.len() / 2], calls[calls.len() * 9 / 10], calls[calls.len() - 1]);
-    println!("{} runs, {} calls, half within {half:?}, nine of ten {most:?}, slowest {slowest:?}", run.join().unwrap(), calls.len());
-    assert!(half < Duration::from_millis(50), "{half:?}");
+    let of_a_run = run.join().unwrap();
+    println!("a run takes {of_a_run:?}; {} calls, half within {half:?}, nine of ten {most:?}, slowest {slowest:?}", calls.len());
+    assert!(half < (of_a_run / 10).max(Duration::from_millis(50)), "{half:?} where a run takes {of_a_run:?}");
 }
 
 /// Sums and doubles of x, by two kernels: the first writes scratch memory, the second reads it and makes both outputs.

@@ -23,7 +23,7 @@ fn capabilities(kernel: &Kernel) -> Capabilities {
     let has = |file: &str| kernel.parts.iter().any(|p| p.file == file);
     let f16 = if has("weight/f16.wgsl") { Capabilities::SHADER_FLOAT16_IN_FLOAT32 } else { Capabilities::empty() };
     let f16 = if has("f16.wgsl") { f16 | Capabilities::SHADER_FLOAT16 } else { f16 };
-    let subgroup = if has("product_subgroup.wgsl") { f16 | Capabilities::SUBGROUP } else { f16 };
+    let subgroup = if has("shuffle.wgsl") { f16 | Capabilities::SUBGROUP } else { f16 };
     if has("cooperative.wgsl") { subgroup | Capabilities::SUBGROUP | Capabilities::COOPERATIVE_MATRIX } else { subgroup }
 }
 
@@ -59,12 +59,12 @@ fn ops() -> Vec<Case> {
 
 /// Every kernel that any class of device takes for these ops.
 fn kernels() -> Vec<(String, Kernel)> {
-    let caps = |product| Caps { subgroups: true, product: Some(product), ..Caps::default() };
+    let caps = |product| Caps { subgroup: 8, product: Some(product), ..Caps::default() };
     let in_f16 = |product| Caps { f16: true, ..caps(product) };
     let matrices = |side, subgroup| Caps { cooperative: Some(CooperativeMatrix { side, subgroup }), ..in_f16(Product::Cooperative) };
     let mut all = Product::ALL.map(caps).to_vec();
     all.extend([in_f16(Product::Tile), in_f16(Product::Few), matrices(16, 32), matrices(16, 64), matrices(8, 8), matrices(8, 32)]);
-    all.push(Caps { software: true, subgroups: true, ..Caps::default() });
+    all.push(Caps { software: true, subgroup: 8, ..Caps::default() });
     let mut found: Vec<(String, Kernel)> = Vec::new();
     for case in ops() {
         for caps in &all {

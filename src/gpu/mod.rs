@@ -89,8 +89,8 @@ pub struct Caps {
     pub software: bool,
     /// Is an application's, which has windows to draw.
     pub shared: bool,
-    /// Subgroup operations in compute shaders.
-    pub subgroups: bool,
+    /// The fewest lanes of a subgroup, where compute shaders have subgroup operations; else 0.
+    pub subgroup: u32,
     /// Timestamps around passes.
     pub timestamps: bool,
     /// Layers multiply in f16 (`shader-f16`), where that is asked for.
@@ -113,7 +113,7 @@ impl Default for Caps {
             session_bytes: u64::MAX,
             software: false,
             shared: false,
-            subgroups: false,
+            subgroup: 0,
             timestamps: false,
             f16: false,
             cooperative: None,
@@ -250,7 +250,7 @@ impl Gpu {
             session_bytes: u64::MAX,
             software: info.device_type == wgpu::DeviceType::Cpu,
             shared: true,
-            subgroups: features.contains(wgpu::Features::SUBGROUP),
+            subgroup: if features.contains(wgpu::Features::SUBGROUP) { info.subgroup_min_size } else { 0 },
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             f16: false,
             cooperative,
@@ -282,7 +282,7 @@ impl Gpu {
             return Err(Error::Argument(format!("expected a kernel {names}, found `{name}`")));
         };
         let lacking = match product {
-            Product::Subgroup if !self.caps.subgroups => Some("subgroups"),
+            Product::Subgroup if self.caps.subgroup == 0 => Some("subgroups"),
             Product::Cooperative if self.caps.cooperative.is_none() => Some("cooperative matrices of f16 with sums in f32"),
             _ => None,
         };

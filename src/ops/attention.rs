@@ -1,4 +1,5 @@
 use super::dot;
+use super::product::{SHUFFLE, SUMS};
 use crate::error::Result;
 use crate::gpu::Caps;
 use crate::gpu::shader::{Part, part};
@@ -9,9 +10,19 @@ use crate::graph::{Call, Desc, Kind, Op, Operand, Rows, Shape};
 /// The widest head that `attention.wgsl` holds in its four matrices of output.
 pub const MAX_HEAD: usize = 128;
 
-const SHADER: Part = part!("attention.wgsl");
-/// Queries that a workgroup makes.
-const QUERIES: u32 = SHADER.constant("QUERIES");
+const GPUS: Part = part!("attention.wgsl");
+const LANES: Part = part!("attention_lanes.wgsl");
+const HEADS: Part = part!("attention_heads.wgsl");
+
+/// The kernel that a device takes, and the queries and columns of a head that a workgroup of it makes.
+fn choose(caps: &Caps) -> (&'static [Part], u32, u32) {
+    match caps {
+        Caps { software: true, subgroup: 8.., .. } => {
+            (const { &[SUMS, SHUFFLE, HEADS, LANES] }, SUMS.constant("TILE_ROWS"), LANES.constant("COLUMNS"))
+        }
+        _ => (const { &[part!("multiply_add.wgsl"), HEADS, GPUS] }, GPUS.constant("QUERIES"), MAX_HEAD as u32),
+    }
+}
 
 /// y = softmax(q · kᵀ / sqrt(head)) · v, per item and head; a query sees the keys before `lengths[item]`, and, if `causal`,
 /// none later than itself.
@@ -90,17 +101,18 @@ impl Op for Attention {
         Ok(vec![Shape::f32(rows, width)])
     }
 
-    fn lower(&self, call: &Call, _: &Caps) -> Vec<Kernel> {
+    fn lower(&self, call: &Call, caps: &Caps) -> Vec<Kernel> {
         let (q, kv) = (call.inputs[0], call.inputs[1]);
+        let (parts, tile, columns) = choose(caps);
         // Tiles of queries and items along one axis, so that a long sequence can be cut, too.
-        let tiles = (queries(call) as u32).div_ceil(QUERIES);
-        let grid = [1, self.heads as u32, tiles * call.size.batch as u32];
-        let columns = |of: &Desc, count: usize| (count * self.width()) as f64 / of.width as f64; // of its row, that are read
-        let seen = |tile: u32| match self.causal {
-            true => (f64::from((tile + 1) * QUERIES) / kv.rows.per_item(call.size) as f64).min(1.0),
+        let tiles = (queries(call) as u32).div_ceil(tile);
+        let grid = [(self.head as u32).div_ceil(columns), self.heads as u32, tiles * call.size.batch as u32];
+        let read = |of: &Desc, count: usize| (count * self.width()) as f64 / of.width as f64; // of its row
+        let seen = |at: u32| match self.causal {
+            true => (f64::from((at + 1) * tile) / kv.rows.per_item(call.size) as f64).min(1.0),
             false => 1.0,
         };
-        let reads = [columns(q, 1), (0..tiles).map(seen).sum::<f64>() * columns(kv, 2)];
+        let reads = [read(q, 1), (0..tiles).map(seen).sum::<f64>() * read(kv, 2)];
         let dims = AttentionDims {
             keys: kv.rows.per_item(call.size) as u32,
             q_step: q.rows.per_item(call.size) as u32, // 0 for a weight: one query for all items
@@ -112,7 +124,7 @@ impl Op for Attention {
         let lengths = call.inputs.len() == 3;
         let flag = |on: bool| on as u32 as f64;
         let constants = [("HEAD", self.head as f64), ("CAUSAL", flag(self.causal)), ("LENGTHS", flag(lengths))];
-        let kernel = Kernel::new(self, call, &[part!("multiply_add.wgsl"), SHADER], (grid, 2));
+        let kernel = Kernel::new(self, call, parts, (grid, 2));
         vec![if lengths { kernel } else { kernel.absent(2) }.constants(constants).op_dims(dims).reads(reads)]
     }
 

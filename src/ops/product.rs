@@ -7,14 +7,18 @@ use crate::graph::{Call, Op};
 
 const PARTS: [Part; 4] =
     [part!("product_tile.wgsl"), part!("product_few.wgsl"), part!("product_direct.wgsl"), part!("product_subgroup.wgsl")];
-/// What the last two share.
+/// What the last two share: their sums, and their tile.
+pub(super) const SUMS: Part = part!("lanes.wgsl");
 const LANES: Part = part!("product_lanes.wgsl");
+/// What those have that shuffle.
+pub(super) const SHUFFLE: Part = part!("shuffle.wgsl");
 /// The first two with factors in f16, in tiles of the same sizes.
 const IN_F16: [Part; 2] = [part!("product_tile_f16.wgsl"), part!("product_few_f16.wgsl")];
 /// The matrices of product_cooperative, by their side.
 const MATRICES: [Part; 2] = [part!("cooperative_16.wgsl"), part!("cooperative_8.wgsl")];
 /// Rows and columns of the tile that a workgroup makes.
-const TILES: [[u32; 2]; 4] = [tile(PARTS[0]), tile(PARTS[1]), tile(LANES), tile(LANES)];
+const TILES: [[u32; 2]; 4] = [tile(PARTS[0]), tile(PARTS[1]), LANES_TILE, LANES_TILE];
+const LANES_TILE: [u32; 2] = [SUMS.constant("TILE_ROWS"), LANES.constant("TILE_COLUMNS")];
 const COOPERATIVE_TILES: [[u32; 2]; 2] = [tile(MATRICES[0]), tile(MATRICES[1])];
 
 const fn tile(part: Part) -> [u32; 2] {
@@ -36,7 +40,7 @@ fn choose(caps: &Caps, rows: u32, n: u32) -> Product {
     match caps {
         _ if caps.matrices().is_some() => Product::Cooperative,
         Caps { product: Some(forced), .. } if *forced != Product::Cooperative => *forced,
-        Caps { f16: false, software: true, subgroups: true, .. } => Product::Subgroup,
+        Caps { f16: false, software: true, subgroup: 1.., .. } => Product::Subgroup,
         Caps { f16: false, software: true, .. } => Product::Direct,
         _ if groups(TILES[Product::Tile as usize], rows, n).iter().product::<u32>() >= BUSY => Product::Tile,
         _ => Product::Few,
@@ -59,7 +63,8 @@ pub(super) fn kernel(op: &dyn Op, call: &Call, caps: &Caps, own: Part) -> Kernel
             (TILES[at], &[part!("multiply_add_f16.wgsl"), part!("product_rows.wgsl"), IN_F16[at], own])
         }
         Product::Tile | Product::Few => (TILES[at], &[part!("multiply_add.wgsl"), part!("product_rows.wgsl"), PARTS[at], own]),
-        Product::Direct | Product::Subgroup => (TILES[at], &[LANES, PARTS[at], own]),
+        Product::Direct => (TILES[at], &[SUMS, LANES, PARTS[at], own]),
+        Product::Subgroup => (TILES[at], &[SUMS, SHUFFLE, LANES, PARTS[at], own]),
     };
     let [x, y] = groups(tile, rows, n);
     let mut kernel = Kernel::new(op, call, parts, ([x, y, 1], 1)).reads([x, y].map(f64::from));
