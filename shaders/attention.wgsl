@@ -1,16 +1,9 @@
-// attention — y = softmax(scale · q · kᵀ) · v, per item and head, in one sweep over the keys (FlashAttention's online
-// softmax, arXiv 2205.14135): the scores never reach memory.
-//
-//   q        [batch, q_step, k]        f32, head h in columns h · HEAD …; a pooling head's query is one for all: q_step 0
-//   kv       [batch, keys, kv_stride]  f32, head h in columns k_at + h · HEAD … and v_at + h · HEAD …
-//   lengths  [batch]                   u32: keys from there on are not seen; read only if LENGTHS
-//   y        [batch, tokens, n]        f32
+// attention — softmax(scale · q · kᵀ) · v on GPUs. Joined with attention_heads.wgsl.
 //
 // A workgroup of 64 makes 32 queries of one head, 32 keys at a time: an invocation scores 4 queries × 4 keys, then sums 4
 // queries × every eighth vec4 of the output, in matrices and straight lines (see product_tile). Queries, keys and values
 // come from storage as vec4: eight invocations read the same ones at once, which caches serve. Only probabilities are
-// exchanged: two barriers per 32 keys. Heads of any width up to 128; where 4 does not divide it, elements are gathered.
-// A score that is not a number stays one: its query's row is not finite, and is reported.
+// exchanged: two barriers per 32 keys.
 
 const QUERIES = 32u;
 const KEYS = 32u; // at a time

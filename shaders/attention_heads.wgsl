@@ -1,4 +1,13 @@
-// attention_heads — what attention and attention_lanes share: the operands, read by heads.
+// attention_heads — what attention and attention_lanes share: y = softmax(scale · q · kᵀ) · v, per item and head, in one sweep over
+// the keys (FlashAttention's online softmax, arXiv 2205.14135): the scores never reach memory.
+//
+//   q        [batch, q_step, k]        f32, head h in columns h · HEAD …; a pooling head's query is one for all: q_step 0
+//   kv       [batch, keys, kv_stride]  f32, head h in columns k_at + h · HEAD … and v_at + h · HEAD …
+//   lengths  [batch]                   u32: keys from there on are not seen; read only if LENGTHS
+//   y        [batch, tokens, n]        f32
+//
+// Heads of any width up to 128; where 4 does not divide it, elements are gathered. A score that is not a number stays one: its
+// query's row is not finite, and is reported.
 
 override HEAD: u32;            // elements per head
 override CAUSAL: bool = false; // a query sees no later key

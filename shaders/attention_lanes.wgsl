@@ -3,7 +3,7 @@
 // A workgroup of 8, within a subgroup, makes 28 queries of one head and 64 columns of their output, 32 keys at a time. An
 // invocation scores its 4 keys against every query, then sums every query's vec4s lane and lane + 8 of the output over all keys:
 // it reads queries for its neighbours, too, and its probabilities are handed round. No workgroup memory, no barriers. Wider heads
-// take several workgroups, each of which scores anew.
+// take several workgroups, each of which scores anew. Joined with attention_heads, lanes and shuffle.
 
 const KEYS = 32u;    // at a time
 const COLUMNS = 64u; // of the output

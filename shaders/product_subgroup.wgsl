@@ -3,7 +3,7 @@
 // The op's own file declares
 //   input4(row, k4)       elements 4·k4 … 4·k4 + 3 of a row of x, row < dims.rows and k4 < dims.k / 4
 //   store4(row, n4, acc)  the epilogue: columns 4·n4 … 4·n4 + 3 of a row of y
-// and weight/*.wgsl declares weight4(). The tile of y and an invocation's sums are in product_lanes.
+// and weight/*.wgsl declares weight4(). The tile of y is in product_lanes, an invocation's sums are in lanes.
 //
 // The lanes of a subgroup take x at as many k, and hand them round. Any subgroup size works: of one above 8, a workgroup fills
 // eight lanes. Each element sums over k in one fixed order, so that a row is the same whatever batch it travels in.

@@ -223,7 +223,12 @@ fn planted_faults_pass_the_bound() {
     if common::gpu().is_none() {
         return;
     }
+    let lanes = common::gpu().unwrap().caps.subgroup_min_size >= 8;
     for (fault, build, from, to) in FAULTS {
+        if fault.starts_with("lanes") && !lanes {
+            eprintln!("ignored: {fault}: the device has no subgroups of 8");
+            continue;
+        }
         let sound = error(&mut build(&mut Random(9)), from, from);
         let planted = error(&mut build(&mut Random(9)), from, to);
         println!("{planted:.1e} (sound {sound:.1e})  {fault}");

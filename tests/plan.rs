@@ -38,7 +38,7 @@ fn no_submission_is_above_the_budget() {
         Caps::default(),
         Caps { shared: true, ..Caps::default() },
         Caps { software: true, ..Caps::default() },
-        Caps { software: true, subgroup: 8, ..Caps::default() },
+        Caps { software: true, subgroup_min_size: 8, ..Caps::default() },
     ];
     for (model, tokens) in [(B32, 50), (L14_336, 577)] {
         let config = Config::from_open_clip(model, "model", &()).unwrap();

@@ -59,12 +59,12 @@ fn ops() -> Vec<Case> {
 
 /// Every kernel that any class of device takes for these ops.
 fn kernels() -> Vec<(String, Kernel)> {
-    let caps = |product| Caps { subgroup: 8, product: Some(product), ..Caps::default() };
+    let caps = |product| Caps { subgroup_min_size: 8, product: Some(product), ..Caps::default() };
     let in_f16 = |product| Caps { f16: true, ..caps(product) };
     let matrices = |side, subgroup| Caps { cooperative: Some(CooperativeMatrix { side, subgroup }), ..in_f16(Product::Cooperative) };
     let mut all = Product::ALL.map(caps).to_vec();
     all.extend([in_f16(Product::Tile), in_f16(Product::Few), matrices(16, 32), matrices(16, 64), matrices(8, 8), matrices(8, 32)]);
-    all.push(Caps { software: true, subgroup: 8, ..Caps::default() });
+    all.push(Caps { software: true, subgroup_min_size: 8, ..Caps::default() });
     let mut found: Vec<(String, Kernel)> = Vec::new();
     for case in ops() {
         for caps in &all {

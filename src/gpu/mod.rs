@@ -90,7 +90,7 @@ pub struct Caps {
     /// Is an application's, which has windows to draw.
     pub shared: bool,
     /// The fewest lanes of a subgroup, where compute shaders have subgroup operations; else 0.
-    pub subgroup: u32,
+    pub subgroup_min_size: u32,
     /// Timestamps around passes.
     pub timestamps: bool,
     /// Layers multiply in f16 (`shader-f16`), where that is asked for.
@@ -113,7 +113,7 @@ impl Default for Caps {
             session_bytes: u64::MAX,
             software: false,
             shared: false,
-            subgroup: 0,
+            subgroup_min_size: 0,
             timestamps: false,
             f16: false,
             cooperative: None,
@@ -250,7 +250,7 @@ impl Gpu {
             session_bytes: u64::MAX,
             software: info.device_type == wgpu::DeviceType::Cpu,
             shared: true,
-            subgroup: if features.contains(wgpu::Features::SUBGROUP) { info.subgroup_min_size } else { 0 },
+            subgroup_min_size: if features.contains(wgpu::Features::SUBGROUP) { info.subgroup_min_size } else { 0 },
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             f16: false,
             cooperative,
@@ -282,7 +282,7 @@ impl Gpu {
             return Err(Error::Argument(format!("expected a kernel {names}, found `{name}`")));
         };
         let lacking = match product {
-            Product::Subgroup if self.caps.subgroup == 0 => Some("subgroups"),
+            Product::Subgroup if self.caps.subgroup_min_size == 0 => Some("subgroups"),
             Product::Cooperative if self.caps.cooperative.is_none() => Some("cooperative matrices of f16 with sums in f32"),
             _ => None,
         };

@@ -17,7 +17,7 @@ const HEADS: Part = part!("attention_heads.wgsl");
 /// The kernel that a device takes, and the queries and columns of a head that a workgroup of it makes.
 fn choose(caps: &Caps) -> (&'static [Part], u32, u32) {
     match caps {
-        Caps { software: true, subgroup: 8.., .. } => {
+        Caps { software: true, subgroup_min_size: 8.., .. } => {
             (const { &[SUMS, SHUFFLE, HEADS, LANES] }, SUMS.constant("TILE_ROWS"), LANES.constant("COLUMNS"))
         }
         _ => (const { &[part!("multiply_add.wgsl"), HEADS, GPUS] }, GPUS.constant("QUERIES"), MAX_HEAD as u32),
@@ -112,7 +112,8 @@ impl Op for Attention {
             true => (f64::from((at + 1) * tile) / kv.rows.per_item(call.size) as f64).min(1.0),
             false => 1.0,
         };
-        let reads = [read(q, 1), (0..tiles).map(seen).sum::<f64>() * read(kv, 2)];
+        let each = grid[0] as usize; // reads queries and keys anew, but values of its own columns
+        let reads = [read(q, each), (0..tiles).map(seen).sum::<f64>() * read(kv, each + 1)];
         let dims = AttentionDims {
             keys: kv.rows.per_item(call.size) as u32,
             q_step: q.rows.per_item(call.size) as u32, // 0 for a weight: one query for all items

@@ -47,7 +47,7 @@ impl Device {
                 d["buffer_mib"],
                 yes(&d["f16"]),
                 d["cooperative_matrix"].as_u64().map_or("no".into(), |side| format!("{side} × {side}")),
-                yes(&d["subgroups"]),
+                if d["subgroups"] == true { format!("of {} or more", d["subgroup_min_size"]) } else { "no".into() },
                 yes(&d["timestamps"])
             ))?;
             say_peak(d)?;
@@ -77,6 +77,7 @@ fn describe(index: usize, adapter: &wgpu::Adapter, auto: bool) -> Value {
         "binding_mib": limits.max_storage_buffer_binding_size >> 20, "buffer_mib": limits.max_buffer_size >> 20,
         "f16": features.contains(wgpu::Features::SHADER_F16),
         "cooperative_matrix": gpu::CooperativeMatrix::of(adapter).map(|m| m.side), "subgroups": features.contains(wgpu::Features::SUBGROUP),
+        "subgroup_min_size": info.subgroup_min_size,
         "timestamps": features.contains(wgpu::Features::TIMESTAMP_QUERY),
     })
 }
