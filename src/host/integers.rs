@@ -214,7 +214,7 @@ pub fn integer_product(x: View<'_>, w: &IntegerPanels, end: Epilogue<'_>, y: &mu
 fn product_by(kernel: Kernel, x: View<'_>, w: &IntegerPanels, end: Epilogue<'_>, y: &mut [f32]) {
     let [rows, k] = x.shape;
     assert!(k == w.k && y.len() == rows * w.n && x.strides[1] == 1, "the graph checked the operands' shapes");
-    Work { rows, k, n: w.n, width: WIDTH, most: kernel.rows() }.each_chunk(y, |chunk| {
+    Work { rows, k, n: w.n, width: WIDTH }.each_chunk(y, |chunk| {
         let blocks: Vec<Range<usize>> = evenly(chunk.rows.len(), kernel.rows()).collect();
         let mut left = LEFT.take();
         left.resize_with(left.len().max(blocks.len()), Left::default);

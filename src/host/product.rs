@@ -19,6 +19,8 @@ use super::split::{TASK, Work, each, evenly};
 const VECTORS: usize = 2;
 /// Steps along k that a tile takes in one go: its panel of the weight, 64 KiB at most, stays in a second-level cache.
 pub(super) const STEPS: usize = 512;
+/// Steps to a round of a tile's loop, written out one after another: compilers leave more of them in a loop.
+const ROUND: usize = 4;
 
 /// Lanes of the widest vector that this processor has.
 struct Lanes;
@@ -178,7 +180,7 @@ pub fn product(x: View<'_>, w: &Panels, end: Epilogue<'_>, y: &mut [f32]) {
     let [rows, k] = x.shape;
     assert!(k == w.k && y.len() == rows * w.n && x.strides[1] == 1, "the graph checked the operands' shapes");
     let most = w.tile_rows();
-    Work { rows, k, n: w.n, width: w.width, most }.each_chunk(y, |chunk| {
+    Work { rows, k, n: w.n, width: w.width }.each_chunk(y, |chunk| {
         let mut left = LEFT.take();
         left.resize(left.len().max(chunk.rows.len() * k), 0.0);
         pack_left(x, chunk.rows.clone(), most, chunk.few, &mut left);
@@ -244,7 +246,7 @@ impl SimdOp for Task<'_, '_> {
                     }
                     // The next part of the weight, as much of it during each block: more at a time would wait in line.
                     let next = b.as_ptr().wrapping_add(b.len() + i * steps.len() * ahead);
-                    tiles!(block.len(), rows => tile(isa, a.as_chunks::<rows>().0.iter(), b, (next, ahead), first, sums));
+                    tiles!(block.len(), rows => tile::<I, rows>(isa, a, (rows, 0), b, (next, ahead), first, sums));
                     if last {
                         place.finish(isa, sums, w.width);
                     }
@@ -274,36 +276,52 @@ macro_rules! tiles {
 pub(super) use tiles;
 
 /// into\[ROWS, width\] = a\[k, ROWS\]ᵀ · b\[k, width\], added to what is there unless it is the `first` part of k; meanwhile
-/// brings into the cache lines from `next` on, in each step one, so many values after the last.
+/// brings into the cache lines from `next` on, in each step one, so many values after the last. In `a` a step's values lie so many
+/// `apart` from the last one's, and begin at the second number.
 #[inline(always)]
-pub(super) fn tile<'a, I: Isa, const ROWS: usize>(
+pub(super) fn tile<I: Isa, const ROWS: usize>(
     isa: I,
-    a: impl Iterator<Item = &'a [f32; ROWS]>,
+    a: &[f32],
+    (apart, at): (usize, usize),
     b: &[f32],
-    next: (*const f32, usize),
+    (mut next, ahead): (*const f32, usize),
     first: bool,
     into: &mut [f32],
 ) {
     let ops = isa.f32();
     let lanes = ops.len();
-    let (mut next, ahead) = next;
+    let width = VECTORS * lanes;
     let mut sums = [[ops.zero(); VECTORS]; ROWS];
-    for (a, b) in a.zip(b.chunks_exact(VECTORS * lanes)) {
-        ops.prefetch(next);
-        next = next.wrapping_add(ahead);
-        let b: [I::F32; VECTORS] = ops.load_many(b);
-        // Plain counting: what iterators make of it does not stay in registers.
-        for row in 0..ROWS {
-            let a = ops.splat(a[row]);
-            for i in 0..VECTORS {
-                sums[row][i] = ops.mul_add(a, b[i], sums[row][i]);
-            }
+    let (a, b) = (a.chunks_exact(ROUND * apart), b.chunks_exact(ROUND * width));
+    let rest = a.remainder().chunks_exact(apart).zip(b.remainder().chunks_exact(width));
+    for (a, b) in a.zip(b) {
+        for i in 0..ROUND {
+            ops.prefetch(next);
+            next = next.wrapping_add(ahead);
+            step(isa, &a[i * apart + at..][..ROWS], &b[i * width..][..width], &mut sums);
         }
+    }
+    for (a, b) in rest {
+        step(isa, &a[at..][..ROWS], b, &mut sums);
     }
     for row in 0..ROWS {
         for (i, into) in (0..VECTORS).zip(into[row * VECTORS * lanes..].chunks_exact_mut(lanes)) {
             let sum = sums[row][i];
             ops.store(if first { sum } else { ops.add(ops.load(into), sum) }, into);
+        }
+    }
+}
+
+/// A step along k of a tile.
+#[inline(always)]
+fn step<I: Isa, const ROWS: usize>(isa: I, a: &[f32], b: &[f32], sums: &mut [[I::F32; VECTORS]; ROWS]) {
+    let ops = isa.f32();
+    let b: [I::F32; VECTORS] = ops.load_many(b);
+    // Plain counting: what iterators make of it does not stay in registers.
+    for row in 0..ROWS {
+        let a = ops.splat(a[row]);
+        for i in 0..VECTORS {
+            sums[row][i] = ops.mul_add(a, b[i], sums[row][i]);
         }
     }
 }

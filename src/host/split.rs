@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-/// Blocks of rows that a thread takes in one go, at least and at most: enough to use a panel often, few enough that their left
-/// sides stay in a second-level cache.
-const BLOCKS: Range<usize> = 4..13;
+/// Rows that a thread takes in one go, at least and at most: enough to use a panel often, few enough that their left sides stay
+/// in a second-level cache.
+const ROWS: Range<usize> = 56..182;
 /// Values of 4 bytes in a cache line.
 pub const LINE: usize = 16;
 /// Multiply-adds worth handing to another thread.
@@ -28,8 +28,6 @@ pub struct Work {
     pub n: usize,
     /// Columns of a panel of the right side.
     pub width: usize,
-    /// Rows of a tile, at most.
-    pub most: usize,
 }
 
 /// Some rows of a product.
@@ -44,13 +42,13 @@ pub struct Chunk<'y> {
 impl Work {
     /// `run` on each chunk of `y` `[rows, n]`.
     pub fn each_chunk(&self, y: &mut [f32], run: impl Fn(Chunk<'_>) + Send + Sync) {
-        let Self { rows, k, n, width, most } = *self;
+        let Self { rows, k, n, width } = *self;
         if y.is_empty() {
             return;
         }
         let few = rows * k * n < TASK;
         let (panels, threads) = (n.div_ceil(width), rayon::current_num_threads());
-        let chunks = rows.div_ceil(most * BLOCKS.end).next_multiple_of(threads).min(rows / (most * BLOCKS.start)).max(1);
+        let chunks = rows.div_ceil(ROWS.end).next_multiple_of(threads).min(rows / ROWS.start).max(1);
         let chunks = if few { 1 } else { chunks };
         let groups = if few { 1 } else { (4 * threads).div_ceil(chunks).min(rows * k * n / TASK) };
         let group = panels.div_ceil(groups); // panels of a task

@@ -65,20 +65,17 @@ impl SimdOp for Head<'_, '_> {
             for block in evenly(keys, most).take_while(|block| block.start < seen) {
                 let a = &scratch.k[block.start * head..block.end * head];
                 let into = &mut scratch.scores[block.start * width..block.end * width];
-                tiles!(block.len(), rows => tile(isa, a.as_chunks::<rows>().0.iter(), b, (b.as_ptr(), 0), true, into));
+                tiles!(block.len(), rows => tile::<I, rows>(isa, a, (rows, 0), b, (b.as_ptr(), 0), true, into));
             }
             let scores = &mut scratch.scores[..seen * width];
             for at in (0..width).step_by(ops.len()) {
                 softmax(isa, scale, causal.then_some(first + at), scores, at..width, &mut inverses[at..]);
             }
             for block in evenly(y.len(), most) {
-                let (a, inverse) = (&scores[block.start..], &inverses[block.clone()]);
+                let inverse = &inverses[block.clone()];
                 for (panel, at) in (0..head).step_by(width).enumerate() {
                     let b = scratch.v.part(panel, &(0..seen));
-                    tiles!(block.len(), rows => {
-                        let a = a.chunks(width).map_while(|a| a.first_chunk::<rows>());
-                        tile(isa, a, b, (b.as_ptr(), 0), true, into);
-                    });
+                    tiles!(block.len(), rows => tile::<I, rows>(isa, scores, (width, block.start), b, (b.as_ptr(), 0), true, into));
                     for (row, y) in y[block.clone()].iter_mut().enumerate() {
                         let y = &mut y[at..head.min(at + width)];
                         for (y, sum) in y.iter_mut().zip(&into[row * width..]) {
