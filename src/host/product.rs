@@ -19,8 +19,10 @@ use super::split::{TASK, Work, each, evenly};
 const VECTORS: usize = 2;
 /// Steps along k that a tile takes in one go: its panel of the weight, 64 KiB at most, stays in a second-level cache.
 pub(super) const STEPS: usize = 512;
-/// Steps to a round of a tile's loop, written out one after another: compilers leave more of them in a loop.
+/// Steps to a round of a tile's loop, written out one after another: 12 multiply-adds (AVX2) are few beside a loop's own
+/// instructions. Compilers leave more steps in a loop, and keep sums in memory where steps of more rows are written out.
 const ROUND: usize = 4;
+const ROUNDS_UP_TO: usize = 6;
 
 /// Lanes of the widest vector that this processor has.
 struct Lanes;
@@ -292,17 +294,25 @@ pub(super) fn tile<I: Isa, const ROWS: usize>(
     let lanes = ops.len();
     let width = VECTORS * lanes;
     let mut sums = [[ops.zero(); VECTORS]; ROWS];
-    let (a, b) = (a.chunks_exact(ROUND * apart), b.chunks_exact(ROUND * width));
-    let rest = a.remainder().chunks_exact(apart).zip(b.remainder().chunks_exact(width));
-    for (a, b) in a.zip(b) {
-        for i in 0..ROUND {
+    if ROWS <= ROUNDS_UP_TO {
+        let (a, b) = (a.chunks_exact(ROUND * apart), b.chunks_exact(ROUND * width));
+        let rest = a.remainder().chunks_exact(apart).zip(b.remainder().chunks_exact(width));
+        for (a, b) in a.zip(b) {
+            for i in 0..ROUND {
+                ops.prefetch(next);
+                next = next.wrapping_add(ahead);
+                step(isa, &a[i * apart + at..][..ROWS], &b[i * width..][..width], &mut sums);
+            }
+        }
+        for (a, b) in rest {
+            step(isa, &a[at..][..ROWS], b, &mut sums);
+        }
+    } else {
+        for (a, b) in a.chunks_exact(apart).zip(b.chunks_exact(width)) {
             ops.prefetch(next);
             next = next.wrapping_add(ahead);
-            step(isa, &a[i * apart + at..][..ROWS], &b[i * width..][..width], &mut sums);
+            step(isa, &a[at..][..ROWS], b, &mut sums);
         }
-    }
-    for (a, b) in rest {
-        step(isa, &a[at..][..ROWS], b, &mut sums);
     }
     for row in 0..ROWS {
         for (i, into) in (0..VECTORS).zip(into[row * VECTORS * lanes..].chunks_exact_mut(lanes)) {
