@@ -20,8 +20,9 @@ const VECTORS: usize = 2;
 /// Steps along k that a tile takes in one go: its panel of the weight, 64 KiB at most, stays in a second-level cache.
 pub(super) const STEPS: usize = 512;
 /// Steps to a round of a tile's loop, written out one after another: 12 multiply-adds (AVX2) are few beside a loop's own
-/// instructions. Compilers leave more steps in a loop, and keep sums in memory where steps of more rows are written out.
+/// instructions. Of more steps compilers make a loop again.
 const ROUND: usize = 4;
+/// Rows of a tile that goes in rounds, at most: of more rows compilers keep the sums in memory.
 const ROUNDS_UP_TO: usize = if cfg!(target_arch = "wasm32") { 0 } else { 6 }; // measured in Chromium: no faster there
 
 /// Lanes of the widest vector that this processor has.
@@ -278,8 +279,8 @@ macro_rules! tiles {
 pub(super) use tiles;
 
 /// into\[ROWS, width\] = a\[k, ROWS\]ᵀ · b\[k, width\], added to what is there unless it is the `first` part of k; meanwhile
-/// brings into the cache lines from `next` on, in each step one, so many values after the last. In `a` a step's values lie so many
-/// `apart` from the last one's, and begin at the second number.
+/// brings into the cache lines from `next` on, in each step one, so many values after the last. Step s of `a` is the ROWS values
+/// from s · `apart` + `at` on.
 #[inline(always)]
 pub(super) fn tile<I: Isa, const ROWS: usize>(
     isa: I,
