@@ -26,16 +26,6 @@ impl Default for Epilogue<'_> {
     }
 }
 
-#[inline(always)]
-fn load<S: Simd<Elem = f32>>(ops: impl NumOps<f32, Simd = S>, y: &[f32]) -> S {
-    if y.len() == ops.len() { ops.load(y) } else { ops.load_pad(y).0 }
-}
-
-#[inline(always)]
-fn store<S: Simd<Elem = f32>>(ops: impl NumOps<f32, Simd = S>, v: S, y: &mut [f32]) {
-    if y.len() == ops.len() { ops.store(v, y) } else { y.iter_mut().zip(v.to_array()).for_each(|(y, v)| *y = v) }
-}
-
 /// NaN stays NaN.
 struct Relu;
 
@@ -89,47 +79,62 @@ impl<'a> Place<'a, '_> {
         }
     }
 
-    /// The epilogue of a tile: rows of `width` sums.
+    /// The epilogue of a tile: rows of `width` sums. Activations to about 1e-6.
     #[inline(always)]
     pub fn finish<I: Isa>(self, isa: I, sums: &[f32], width: usize) {
+        match self.end.act {
+            Act::None => self.finish_with(isa, Nothing, sums, width),
+            Act::QuickGelu => self.finish_with(isa, Swish { alpha: 1.702 }, sums, width),
+            Act::Gelu => self.finish_with(isa, Gelu {}, sums, width),
+            Act::GeluTanh => self.finish_with(isa, ApproxGelu {}, sums, width),
+            Act::Relu => self.finish_with(isa, Relu, sums, width),
+            Act::Silu => self.finish_with(isa, Swish { alpha: 1.0 }, sums, width),
+        }
+    }
+
+    #[inline(always)]
+    fn finish_with<I: Isa>(self, isa: I, act: impl SimdUnaryOp<f32>, sums: &[f32], width: usize) {
+        /// Vectors at a time, of which none is a part of one: as many as a panel has at least.
+        const TOGETHER: usize = 2;
+        let ops = isa.f32();
+        let (lanes, alpha, columns) = (ops.len(), ops.splat(self.end.alpha), self.columns.len());
         let bias = self.end.bias.map(|b| &b[self.columns.clone()]);
+        let whole = columns - columns % (TOGETHER * lanes); // the last panel has columns that belong to nothing
         for row in 0..self.y.len() {
-            let end = Epilogue { bias, residual: self.residual(row), ..self.end };
-            let columns = self.columns.len(); // the last panel has some that belong to nothing
-            finish(isa, end, &sums[row * width..][..columns], &mut self.y[row][self.at..][..columns]);
+            let (sums, residual) = (&sums[row * width..][..columns], self.residual(row));
+            let y = &mut self.y[row][self.at..][..columns];
+            for at in (0..whole).step_by(TOGETHER * lanes) {
+                let sums: [I::F32; TOGETHER] = ops.load_many(&sums[at..]);
+                let bias: [I::F32; TOGETHER] = many_or_zero(ops, bias, at);
+                let residual: [I::F32; TOGETHER] = many_or_zero(ops, residual, at);
+                let y = &mut y[at..][..TOGETHER * lanes];
+                for i in 0..TOGETHER {
+                    let v = act.eval(isa, ops.mul_add(sums[i], alpha, bias[i]));
+                    ops.store(ops.add(v, residual[i]), &mut y[i * lanes..][..lanes]);
+                }
+            }
+            for at in (whole..columns).step_by(lanes) {
+                let count = lanes.min(columns - at);
+                let v = ops.mul_add(ops.load_pad(&sums[at..][..count]).0, alpha, part_or_zero(ops, bias, at, count));
+                let v = ops.add(act.eval(isa, v), part_or_zero(ops, residual, at, count));
+                y[at..][..count].iter_mut().zip(v.to_array()).for_each(|(y, v)| *y = v);
+            }
         }
     }
 }
 
-/// The epilogue of the sums of a part of a row, activations to about 1e-6.
 #[inline(always)]
-fn finish<I: Isa>(isa: I, end: Epilogue<'_>, sums: &[f32], y: &mut [f32]) {
-    match end.act {
-        Act::None => finish_with(isa, Nothing, end, sums, y),
-        Act::QuickGelu => finish_with(isa, Swish { alpha: 1.702 }, end, sums, y),
-        Act::Gelu => finish_with(isa, Gelu {}, end, sums, y),
-        Act::GeluTanh => finish_with(isa, ApproxGelu {}, end, sums, y),
-        Act::Relu => finish_with(isa, Relu, end, sums, y),
-        Act::Silu => finish_with(isa, Swish { alpha: 1.0 }, end, sums, y),
-    }
-}
-
-#[inline(always)]
-fn finish_with<I: Isa>(isa: I, act: impl SimdUnaryOp<f32>, end: Epilogue<'_>, sums: &[f32], y: &mut [f32]) {
-    let ops = isa.f32();
-    let (lanes, alpha) = (ops.len(), ops.splat(end.alpha));
-    for at in (0..y.len()).step_by(lanes) {
-        let count = lanes.min(y.len() - at);
-        let v = ops.mul_add(load(ops, &sums[at..][..count]), alpha, load_or_zero(ops, end.bias, at, count));
-        let v = ops.add(act.eval(isa, v), load_or_zero(ops, end.residual, at, count));
-        store(ops, v, &mut y[at..][..count]);
-    }
-}
-
-#[inline(always)]
-fn load_or_zero<S: Simd<Elem = f32>>(ops: impl NumOps<f32, Simd = S>, of: Option<&[f32]>, at: usize, count: usize) -> S {
+fn many_or_zero<S: Simd<Elem = f32>, const N: usize>(ops: impl NumOps<f32, Simd = S>, of: Option<&[f32]>, at: usize) -> [S; N] {
     match of {
-        Some(of) => load(ops, &of[at..][..count]),
+        Some(of) => ops.load_many(&of[at..]),
+        None => [ops.zero(); N],
+    }
+}
+
+#[inline(always)]
+fn part_or_zero<S: Simd<Elem = f32>>(ops: impl NumOps<f32, Simd = S>, of: Option<&[f32]>, at: usize, count: usize) -> S {
+    match of {
+        Some(of) => ops.load_pad(&of[at..][..count]).0,
         None => ops.zero(),
     }
 }

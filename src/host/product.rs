@@ -206,11 +206,17 @@ pub(super) fn pack_left(x: View<'_>, rows: Range<usize>, most: usize, few: bool,
         }
     }
     each(few, pieces, |(first, rows, steps, y)| {
-        for row in 0..rows {
-            let x = &x.data[(first + row) * x.strides[0]..][steps.clone()];
-            x.iter().zip(y[row..].iter_mut().step_by(rows)).for_each(|(x, y)| *y = *x);
-        }
+        let row = |row: usize| &x.data[(first + row) * x.strides[0]..][steps.clone()];
+        tiles!(rows, rows => interleave::<rows>(std::array::from_fn(row), y));
     });
+}
+
+/// Rows of one length into `[steps, N]`.
+fn interleave<const N: usize>(rows: [&[f32]; N], y: &mut [f32]) {
+    let rows = rows.map(|row| &row[..y.len() / N]);
+    for (step, y) in y.chunks_exact_mut(N).enumerate() {
+        (0..N).for_each(|row| y[row] = rows[row][step]);
+    }
 }
 
 /// A chunk of rows times some panels.
