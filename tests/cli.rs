@@ -178,6 +178,8 @@ fn texts_are_embedded_from_arguments_files_and_standard_input() {
     let length = raw.as_array().unwrap().iter().map(|v| v.as_f64().unwrap().powi(2)).sum::<f64>().sqrt();
     assert!((length - 1.0).abs() > 1e-2, "raw is not of unit length");
     assert!((raw[5].as_f64().unwrap() / length - unit[5].as_f64().unwrap()).abs() < 1e-6);
+    let no_text = ["embed", "text", "-m", "tests/golden/hf_vision_only", "--json", "a red circle"];
+    run(&no_text).fails(2, &["this model has no text tower"]);
 }
 
 #[test]

@@ -136,6 +136,9 @@ fn shares_of_several_machines_make_the_whole() {
     let other = scratch.join("other.sqlite");
     run(&["index", "-m", "tests/golden/hf_quick", "--quiet", text(&sample("fish.jpg")), "--db", text(&other)]);
     run(&["index", "--quiet", "--db", text(&merged), "--merge", text(&other)]).fails(2, &["merged.sqlite: was made with pico"]);
+    let new = scratch.join("new.sqlite");
+    run(&["index", "--db", text(&new), "--merge", text(&scratch.join("none.sqlite"))]).fails(2, &["none.sqlite: no index yet"]);
+    assert!(!new.exists(), "nothing is made where nothing could be taken in");
     run(&["index", "--shard", "4/3", "."]).fails_with_usage("expected which share of how many");
 
     // A list of paths, from a file or from standard input.
@@ -149,6 +152,12 @@ fn shares_of_several_machines_make_the_whole() {
     let lines = scratch.join("all.jsonl");
     let said = index(&merged, &["--export", text(&lines)]).json();
     assert_eq!(number(&said, "exported") as usize, paths.len());
+    let said = run(&["index", "--db", text(&merged), "--export", text(&lines)]);
+    assert!(
+        said.out.lines().count() == 1 && said.out.contains(&format!(": {} rows", paths.len())),
+        "only what was asked for is told: {}",
+        said.out
+    );
     assert_eq!(fs::read_to_string(&lines).unwrap().lines().count(), paths.len());
     for (line, (path, embedding)) in fs::read_to_string(&lines).unwrap().lines().zip(content(&merged)) {
         let row: Value = serde_json::from_str(line).unwrap();

@@ -113,11 +113,11 @@ impl EmbedText {
         self.to.check()?;
         let lines = self.texts.all()?;
         let clip = g.load_with(self.to.options(g))?;
+        let batch = TOGETHER * clip.text()?.runner.capacity().batch;
         let mut rows = Rows::begin(&self.to, g, &clip, vec![clip.config.embed])?;
         let encoded = texts::tokenize(g, &clip, &lines, self.strict);
         rows.failed = encoded.failed;
         let bar = g.bar(encoded.ids.len() as u64, "encoding {bar:30} {pos}/{len} {per_sec} {eta}");
-        let batch = TOGETHER * clip.text()?.runner.capacity().batch;
         for (names, ids) in encoded.texts.chunks(batch).zip(encoded.ids.chunks(batch)) {
             let embeddings = pollster::block_on(clip.encode_ids(ids))?;
             bar.suspend(|| rows.push(names, &embeddings.data))?;

@@ -121,14 +121,14 @@ impl Index {
             return list_failed(g, &Store::open(&path)?);
         }
         let (mut counts, mut failed) = (Counts::default(), Vec::new());
-        let mut store = match self.paths.is_empty() && self.paths_file.is_none() && self.merge.is_empty() {
-            true => Store::open(&path)?,
-            false => Store::create(&path)?,
-        };
+        let refreshes = !self.paths.is_empty() || self.paths_file.is_some();
+        let only_exports = !refreshes && self.merge.is_empty();
+        self.merge.iter().try_for_each(|other| Store::open(other).map(drop))?; // before an index is made for them
+        let mut store = if only_exports { Store::open(&path)? } else { Store::create(&path)? };
         for other in &self.merge {
             counts.merged += store.merge(other)?;
         }
-        if !self.paths.is_empty() || self.paths_file.is_some() {
+        if refreshes {
             self.refresh(g, &mut store, &mut counts, &mut failed)?;
         }
         let interrupted = interrupt::asked();
@@ -141,12 +141,14 @@ impl Index {
                 "took_s": self.profile.then_some(took.as_secs_f64()), "spent_s": self.profile.then(|| spent.json()), "failed": failed_json(&failed)}))?
             }
             false => {
-                let merged = if self.merge.is_empty() { String::new() } else { format!("{merged} merged, ") };
-                say(&format!(
-                    "{}: {merged}{encoded} encoded, {known} known by their content, {unchanged} unchanged, {removed} removed, {} failed",
-                    file_name(&path),
-                    failed.len()
-                ))?;
+                if !only_exports {
+                    let merged = if self.merge.is_empty() { String::new() } else { format!("{merged} merged, ") };
+                    say(&format!(
+                        "{}: {merged}{encoded} encoded, {known} known by their content, {unchanged} unchanged, {removed} removed, {} failed",
+                        file_name(&path),
+                        failed.len()
+                    ))?;
+                }
                 if self.profile {
                     spent.table(took, encoded + known).iter().try_for_each(|line| say(line))?;
                 }
