@@ -37,11 +37,11 @@ impl PatchEmbed {
         self.class as usize + self.patches()
     }
 
-    /// The pixels of a patch: channel, row, column.
-    pub(crate) fn patch_pixels<'a>(&self, pixels: &'a [f32], i: usize) -> impl Iterator<Item = f32> + 'a {
+    /// The pixels of a patch, a line at a time: channel, row, column.
+    pub(crate) fn patch_lines<'a>(&self, pixels: &'a [f32], i: usize) -> impl Iterator<Item = &'a [f32]> {
         let (size, patch) = (self.size, self.patch);
         let (top, left) = (i / (size / patch) * patch, i % (size / patch) * patch);
-        (0..3 * patch).flat_map(move |line| &pixels[(line / patch * size + top + line % patch) * size + left..][..patch]).copied()
+        (0..3 * patch).map(move |line| &pixels[(line / patch * size + top + line % patch) * size + left..][..patch])
     }
 }
 
@@ -88,7 +88,7 @@ impl Op for PatchEmbed {
                 y.extend((0..n).map(|i| data[2][i] + data[3][i]));
             }
             for patch in 0..self.patches() {
-                let x: Vec<f32> = self.patch_pixels(pixels, patch).collect();
+                let x = self.patch_lines(pixels, patch).collect::<Vec<_>>().concat();
                 let p = &data[3][(self.class as usize + patch) * n..][..n];
                 let c = |i: usize| if self.class { 0.0 } else { data[2][i] as f64 };
                 y.extend(data[1].chunks(x.len()).enumerate().map(|(i, w)| (dot(&x, w) + c(i) + p[i] as f64) as f32));

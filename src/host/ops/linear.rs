@@ -24,7 +24,7 @@ impl HostOp for PatchEmbed {
             before.iter_mut().zip(c.iter().zip(positions)).for_each(|(y, (c, p))| *y = c + p);
             let mut rows = vec![0.0; self.patches() * k];
             rows.par_chunks_mut(k).enumerate().for_each(|(i, row)| {
-                row.iter_mut().zip(self.patch_pixels(pixels, i)).for_each(|(row, pixel)| *row = pixel);
+                row.chunks_exact_mut(self.patch).zip(self.patch_lines(pixels, i)).for_each(|(row, line)| row.copy_from_slice(line));
             });
             let bias = (!self.class).then_some(c);
             let end = Epilogue { bias, residual: Some(&positions[before.len()..]), ..Default::default() };
