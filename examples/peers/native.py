@@ -38,12 +38,11 @@ PICTURES = sorted((ROOT / "assets/samples").glob("*.png"))  # not JPEG, whose de
 TEXTS = ["a photo of a tiger", "a red circle on a table", "two people walking a dog along the beach at sunset", "x"]
 
 
-def ours(folder, how, tower, batches, seconds):
-    """Milliseconds by batch, texts filling the context; `how` is a device, or "cpu int8"."""
+def ours(folder, how, tower, batch, seconds):
+    """Milliseconds, texts filling the context; `how` is a device, or "cpu int8"."""
     command = [str(ROOT / "target/release/clip-wgpu"), "bench", "-q", "--json", "-m", str(folder), *flags(how), "--tower", tower,
-               "--batches", ",".join(map(str, batches)), "--seconds", str(seconds)]
-    document = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    return {line["batch"]: line["median_ms"] for line in document["lines"]}
+               "--batches", str(batch), "--seconds", str(seconds)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["lines"][0]["median_ms"]
 
 
 def flags(how):
@@ -66,11 +65,9 @@ def timed(call, seconds):
     return statistics.median(times)
 
 
-def times_of(peer, tower, x, batches, seconds):
-    """Milliseconds by batch."""
-    if isinstance(peer, Rust):
-        return peer.times(tower, x, batches, seconds)
-    return {batch: timed(lambda: peer.run(tower, x[:batch]), seconds) for batch in batches}
+def time_of(peer, tower, x, seconds):
+    """Milliseconds."""
+    return peer.time(tower, x, seconds) if isinstance(peer, Rust) else timed(lambda: peer.run(tower, x), seconds)
 
 
 class Rust:
@@ -90,10 +87,10 @@ class Rust:
             self.call(scratch, tower, x, "embed", f"{scratch}/output.safetensors")
             return load_file(f"{scratch}/output.safetensors")["embedding"]
 
-    def times(self, tower, x, batches, seconds):
+    def time(self, tower, x, seconds):
         with tempfile.TemporaryDirectory() as scratch:
-            printed = self.call(scratch, tower, x[: max(batches)], "time", ",".join(map(str, batches)), str(seconds))
-        return {int(batch): ms for batch, ms in json.loads(printed).items()}
+            printed = self.call(scratch, tower, x, "time", str(len(x)), str(seconds))
+        return json.loads(printed)[str(len(x))]
 
 
 class Torch:
@@ -199,12 +196,11 @@ def measure(folder, options):
     times = {(name, t, b): [] for name in [*map(ours_named, hows), *peers] for t in batches for b in batches[t]}
     for r in range(options.rounds):
         for tower, x in (("image", noise), ("text", ids)):
-            for how in hows:
-                for batch, ms in ours(folder, how, tower, batches[tower], options.seconds).items():
-                    times[ours_named(how), tower, batch].append(ms)
-            for name, peer in peers.items():
-                for batch, ms in times_of(peer, tower, x, batches[tower], options.seconds).items():
-                    times[name, tower, batch].append(ms)
+            for batch in batches[tower]:  # everybody in turn on each: a shared machine is another after a minute
+                for how in hows:
+                    times[ours_named(how), tower, batch].append(ours(folder, how, tower, batch, options.seconds))
+                for name, peer in peers.items():
+                    times[name, tower, batch].append(time_of(peer, tower, x[:batch], options.seconds))
         print(f"{folder.name}: round {r + 1} of {options.rounds}", flush=True)
     return [{"model": folder.name, "name": n, "tower": t, "batch": b, "ms": statistics.median(v), "rounds": v, "cosine": cosines.get(n)}
             for (n, t, b), v in times.items()]
