@@ -151,6 +151,7 @@ def peers_of(folder, options):
     if chosen and torch.cuda.is_available():
         peers["PyTorch, SDPA, CUDA f32"] = Torch(folder, "sdpa", "cuda")
         peers["PyTorch, SDPA, CUDA f16"] = Torch(folder, "sdpa", "cuda", torch.float16)
+        peers["PyTorch, SDPA, CUDA bf16"] = Torch(folder, "sdpa", "cuda", torch.bfloat16)
     if options.open_clip:
         peers["open_clip"] = OpenClip(folder.name.removesuffix("-hf") + "-quickgelu")
     if options.onnx:
