@@ -94,7 +94,7 @@ impl<'a> Place<'a, '_> {
 
     #[inline(always)]
     fn finish_with<I: Isa>(self, isa: I, act: impl SimdUnaryOp<f32>, sums: &[f32], width: usize) {
-        /// Vectors at a time, of which none is a part of one: as many as a panel has at least.
+        /// Vectors at a time; every panel has at least as many.
         const TOGETHER: usize = 2;
         let ops = isa.f32();
         let (lanes, alpha, columns) = (ops.len(), ops.splat(self.end.alpha), self.columns.len());

@@ -211,7 +211,7 @@ pub(super) fn pack_left(x: View<'_>, rows: Range<usize>, most: usize, few: bool,
     });
 }
 
-/// Rows of one length into `[steps, N]`.
+/// Rows of one length into `[steps, N]`. Of a constant number of rows compilers make transposes of vectors.
 fn interleave<const N: usize>(rows: [&[f32]; N], y: &mut [f32]) {
     let rows = rows.map(|row| &row[..y.len() / N]);
     for (step, y) in y.chunks_exact_mut(N).enumerate() {

@@ -149,7 +149,7 @@ impl Index {
                         failed.len()
                     ))?;
                 }
-                if self.profile {
+                if self.profile && !only_exports {
                     spent.table(took, encoded + known).iter().try_for_each(|line| say(line))?;
                 }
                 if let (Some(rows), Some(to)) = (exported, &self.export) {
