@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::model::{Clip, Embeddings};
+use super::encode::Embeddings;
+use super::model::Clip;
 use crate::device::Executor;
 use crate::error::Result;
 use crate::graph::session::storage;

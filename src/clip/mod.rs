@@ -2,6 +2,7 @@
 
 mod block;
 pub mod config;
+mod encode;
 mod files;
 mod folder;
 mod frame;
@@ -17,9 +18,10 @@ mod vision;
 mod zero_shot;
 
 pub use config::Config;
+pub use encode::{Embeddings, TextInputs};
 pub use files::{ModelFiles, PICO, repository, wanted_files};
 pub use folder::Folder;
-pub use model::{Clip, Embeddings, Options, TextInputs};
+pub use model::{Clip, Options};
 pub use outputs::TEXT_POOLED;
 pub use parts::parts;
 pub use saved::SavedLabels;

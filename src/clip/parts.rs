@@ -4,7 +4,8 @@ use std::sync::{Arc, PoisonError};
 
 use super::block::{Builder, Scope};
 use super::config::{Config, Projection, VisionPool};
-use super::model::{Clip, Embeddings};
+use super::encode::Embeddings;
+use super::model::Clip;
 use super::tower::{Runner, Tower};
 use super::vision::{Ends, vision};
 use crate::error::{Error, Result};

@@ -6,7 +6,8 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors, serialize};
 use sha2::{Digest, Sha256};
 
-use super::model::{Clip, Embeddings};
+use super::encode::Embeddings;
+use super::model::Clip;
 use crate::error::{Error, Result};
 use crate::weights::Compute;
 

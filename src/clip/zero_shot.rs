@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::model::{Clip, Embeddings, Runs};
+use super::encode::{Embeddings, Runs};
+use super::model::Clip;
 use super::tower::Runner;
 use crate::device::Executor;
 use crate::error::{Error, Result};
