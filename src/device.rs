@@ -61,10 +61,18 @@ impl Device {
         if *self == Device::Cpu {
             return host();
         }
-        match self.choose(gpu::adapters().await)? {
-            Some(adapter) => Ok(Executor::Gpu(Gpu::open(&adapter).await?)),
-            None => host(),
+        let (mut adapters, mut refused) = (gpu::adapters().await, None);
+        while let Some(adapter) = self.choose(adapters.clone())? {
+            match Gpu::open(&adapter).await {
+                // The next one, then: a driver that does not work is no reason to stop.
+                Err(error) if *self == Device::Auto => {
+                    refused.get_or_insert(error);
+                    adapters.retain(|other| *other != adapter);
+                }
+                opened => return Ok(Executor::Gpu(opened?)),
+            }
         }
+        host().map_err(|none| refused.unwrap_or(none))
     }
 
     /// The one that is meant of the adapters that there are; `None` for the host's processor.

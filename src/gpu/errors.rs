@@ -1,7 +1,5 @@
 //! What a device refuses, as an `Err`.
 
-use std::sync::atomic::Ordering;
-
 use super::Gpu;
 use crate::error::{Error, Result};
 use crate::send::BoxFuture;
@@ -22,7 +20,7 @@ impl Gpu {
 
     /// An error if the device is lost, as far as is known.
     pub(crate) fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Relaxed)
+        self.lost().is()
     }
 
     /// What a device's error means, where `what` is what it was asked for.

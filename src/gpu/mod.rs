@@ -2,16 +2,18 @@
 
 mod errors;
 mod format;
+mod lost;
 mod pipeline;
 mod poll;
 pub mod shader;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Result};
 pub use format::Format;
+use lost::Lost;
 pub use pipeline::{Binding, Constant, PipelineKey};
 pub(crate) use pipeline::{DIMS_BYTES, DIMS_STRIDE, OP_DIMS_AT, OP_DIMS_BYTES};
 pub use poll::Polling;
@@ -153,9 +155,11 @@ pub struct Gpu {
     /// The layout of group 1: the dims and the op's own, at a dynamic offset.
     pub(crate) dims_layout: wgpu::BindGroupLayout,
     polling: Arc<Polling>,
-    lost: Arc<AtomicBool>,
     read_bytes: Arc<AtomicU64>,
 }
+
+/// What a binding holds at most, whatever the device says: naga's bounds are 32-bit numbers, which Metal's largest buffers pass.
+const MOST_BOUND: u64 = i32::MAX as u64;
 
 /// A new wgpu instance over `backends`.
 pub fn instance(backends: wgpu::Backends) -> wgpu::Instance {
@@ -175,6 +179,13 @@ pub async fn adapters() -> Vec<wgpu::Adapter> {
 
 /// All adapters of an instance, hardware first.
 pub async fn adapters_of(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
+    // A browser offers one, and wants to know which: by default it may take the one that saves power.
+    #[cfg(target_arch = "wasm32")]
+    let mut found = Vec::from_iter({
+        let power_preference = wgpu::PowerPreference::HighPerformance;
+        instance.request_adapter(&wgpu::RequestAdapterOptions { power_preference, ..Default::default() }).await.ok()
+    });
+    #[cfg(not(target_arch = "wasm32"))]
     let mut found = instance.enumerate_adapters(wgpu::Backends::PRIMARY).await;
     found.sort_by_key(|a| match a.get_info().device_type {
         wgpu::DeviceType::DiscreteGpu => 0,
@@ -196,6 +207,7 @@ pub fn requirements(adapter: &wgpu::Adapter) -> (wgpu::Features, wgpu::Limits) {
         max_buffer_size: most.max_buffer_size,
         ..wgpu::Limits::default()
     };
+    let limits = limits.or_worse_values_from(&most); // smaller textures, say, are no reason to do without
     let wanted = wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
     (adapter.features() & wanted, limits)
 }
@@ -231,8 +243,8 @@ impl Gpu {
         let mut gpu = Self::from_device(adapter, device, queue, Polling::of_our_own);
         gpu.caps.shared = false;
         gpu.caps.cooperative_fault = fault;
-        let lost = gpu.lost.clone();
-        gpu.device.set_device_lost_callback(move |_, _| lost.store(true, Ordering::Relaxed));
+        let lost = gpu.lost().clone();
+        gpu.device.set_device_lost_callback(move |_, _| lost.tell());
         Ok(gpu)
     }
 
@@ -245,7 +257,7 @@ impl Gpu {
         let cooperative = offered.filter(|_| features.contains(CooperativeMatrix::FEATURES));
         let opened_without = offered.is_some() && cooperative.is_none();
         let caps = Caps {
-            max_binding_bytes: limits.max_storage_buffer_binding_size,
+            max_binding_bytes: limits.max_storage_buffer_binding_size.min(MOST_BOUND),
             max_buffer_bytes: limits.max_buffer_size,
             session_bytes: u64::MAX,
             software: info.device_type == wgpu::DeviceType::Cpu,
@@ -259,17 +271,7 @@ impl Gpu {
         };
         let dims_layout = pipeline::dims_layout(&device);
         let polling = Arc::new(polling(&device));
-        Self {
-            device,
-            queue,
-            info,
-            caps,
-            pipelines: Arc::default(),
-            dims_layout,
-            polling,
-            lost: Arc::default(),
-            read_bytes: Arc::default(),
-        }
+        Self { device, queue, info, caps, pipelines: Arc::default(), dims_layout, polling, read_bytes: Arc::default() }
     }
 
     /// The same device with the product's kernel forced, for tests and bug reports.
@@ -339,10 +341,15 @@ impl Gpu {
 
     /// Waits for what was submitted; `when` is for the message of a device that is lost meanwhile.
     pub(crate) async fn done(&self, when: &str) -> Result<()> {
-        let (sender, receiver) = futures::channel::oneshot::channel();
+        let (sender, mut receiver) = futures::channel::oneshot::channel();
         self.queue.on_submitted_work_done(move || sender.send(()).unwrap_or(()));
         self.wake();
-        receiver.await.map_err(|_| Error::DeviceLost(when.into()))
+        self.lost().or(&mut receiver).await.ok_or_else(|| Error::DeviceLost(when.into()))
+    }
+
+    /// Whether it is lost, and what tells.
+    pub(crate) fn lost(&self) -> &Arc<Lost> {
+        &self.polling.lost
     }
 
     /// Asks for the callbacks of what has been submitted.

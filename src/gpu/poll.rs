@@ -1,42 +1,48 @@
 //! Who calls the device's callbacks.
 
+use std::sync::Arc;
 #[cfg(not(target_arch = "wasm32"))]
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::{AtomicBool, Ordering},
-    sync::{Arc, mpsc},
+    sync::mpsc,
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-/// Who polls a device.
-#[derive(Debug)]
-pub enum Polling {
-    /// A thread of our own, which ends with the last [`Gpu`](super::Gpu) of the device.
+use super::lost::Lost;
+
+/// Who polls a device, and what is told when it is lost.
+#[derive(Debug, Default)]
+pub struct Polling {
+    pub(super) lost: Arc<Lost>,
+    /// Ends with the last [`Gpu`](super::Gpu) of the device. Without one the application that the device belongs to polls, or the
+    /// browser.
     #[cfg(not(target_arch = "wasm32"))]
-    Thread(PollThread),
-    /// The application that the device belongs to, or the browser.
-    Elsewhere,
+    thread: Option<PollThread>,
 }
 
 impl Polling {
     /// A thread of our own; in the browser, which polls by itself, none.
     #[cfg_attr(target_arch = "wasm32", expect(unused_variables))]
     pub fn of_our_own(device: &wgpu::Device) -> Self {
-        #[cfg(not(target_arch = "wasm32"))]
-        return Polling::Thread(PollThread::new(device.clone()));
-        #[cfg(target_arch = "wasm32")]
-        Polling::Elsewhere
+        let lost = Arc::<Lost>::default();
+        Self {
+            #[cfg(not(target_arch = "wasm32"))]
+            thread: Some(PollThread::new(device.clone(), lost.clone())),
+            lost,
+        }
     }
 
     /// The application polls: `device.poll(PollType::Poll)` once a frame will do.
     pub fn by_the_application(_: &wgpu::Device) -> Self {
-        Polling::Elsewhere
+        Self::default()
     }
 
     /// Asks for the callbacks of what has been submitted.
     pub(super) fn wake(&self) {
         #[cfg(not(target_arch = "wasm32"))]
-        if let Polling::Thread(thread) = self {
+        if let Some(thread) = &self.thread {
             thread.wake();
         }
     }
@@ -51,7 +57,7 @@ const PAUSE: [Duration; 2] = [Duration::from_micros(20), Duration::from_millis(1
 /// A thread that polls the device after each [`PollThread::wake`] until all that was submitted is done.
 #[cfg(not(target_arch = "wasm32"))]
 #[derive(Debug)]
-pub struct PollThread {
+struct PollThread {
     wake: Option<mpsc::Sender<()>>,
     /// Set with the last [`Gpu`](super::Gpu): a queue that is gone is never empty.
     stop: Arc<AtomicBool>,
@@ -60,17 +66,15 @@ pub struct PollThread {
 
 #[cfg(not(target_arch = "wasm32"))]
 impl PollThread {
-    fn new(device: wgpu::Device) -> Self {
+    fn new(device: wgpu::Device, lost: Arc<Lost>) -> Self {
         let (wake, receiver) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
+        let is_empty = move || device.poll(wgpu::PollType::Poll).is_ok_and(|status| status.is_queue_empty());
         let poll = move || {
             while receiver.recv().is_ok() {
                 let begun = Instant::now();
-                // An error is a lost device: whoever waits sees its map fail.
-                while !stopped.load(Ordering::Relaxed)
-                    && matches!(device.poll(wgpu::PollType::Poll), Ok(status) if !status.is_queue_empty())
-                {
+                while !stopped.load(Ordering::Relaxed) && !is_empty_or_lost(&is_empty, &lost) {
                     std::thread::sleep((begun.elapsed() / 16).clamp(PAUSE[0], PAUSE[1]));
                 }
             }
@@ -86,6 +90,15 @@ impl PollThread {
     }
 }
 
+/// Whether there is nothing left to wait for. Of a lost device wgpu makes a panic (`handle_error_fatal` of wgpu 30).
+#[cfg(not(target_arch = "wasm32"))]
+fn is_empty_or_lost(is_empty: impl Fn() -> bool, lost: &Lost) -> bool {
+    catch_unwind(AssertUnwindSafe(is_empty)).unwrap_or_else(|_| {
+        lost.tell();
+        true
+    })
+}
+
 #[cfg(not(target_arch = "wasm32"))]
 impl Drop for PollThread {
     /// Waits for the thread: a driver that is still at work in it while the process ends can crash.
@@ -95,5 +108,17 @@ impl Drop for PollThread {
         if let Some(thread) = self.thread.take().filter(|t| t.thread().id() != std::thread::current().id()) {
             let _ = thread.join(); // it does not panic
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_poll_that_panics_is_a_device_that_is_lost() {
+        let lost = Lost::default();
+        assert!(is_empty_or_lost(|| true, &lost) && !is_empty_or_lost(|| false, &lost) && !lost.is());
+        assert!(is_empty_or_lost(|| panic!("the device is lost"), &lost) && lost.is());
     }
 }

@@ -46,7 +46,7 @@ impl ReadBack {
 
     async fn mapped(&mut self) -> Result<wgpu::BufferView> {
         let lost = || Error::DeviceLost("before a result could be read".into());
-        (&mut self.mapped).await.ok().and_then(|mapped| mapped.ok()).ok_or_else(lost)?;
+        self.gpu.lost().or(&mut self.mapped).await.and_then(|mapped| mapped.ok()).ok_or_else(lost)?;
         self.buffer.slice(..).get_mapped_range().map_err(|e| Error::Device(e.to_string()))
     }
 
