@@ -17,6 +17,9 @@ use clip_wgpu::weights::load::Weights;
 use clip_wgpu::weights::sink::Sink;
 use clip_wgpu::{Clip, Error, Executor, Image, Options, Result, Score};
 use common::Random;
+use half::f16;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
 
 fn files(model: &str) -> ModelFiles {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(model);
@@ -168,6 +171,48 @@ fn a_device_that_is_lost_is_restored_with_the_same_numbers() {
     assert!(matches!(error, Error::DeviceLost(_)), "{error}");
     pollster::block_on(clip.restore(&open().into())).unwrap();
     assert_eq!(pollster::block_on(clip.encode_pixels(&pixels)).unwrap(), before);
+}
+
+/// A checkpoint whose f32 are those of an f16 model, but for the `change`d last value of a matrix.
+fn widened(name: &str, change: f32) -> ModelFiles {
+    const CHANGED: &str = "vision_model.encoder.layers.1.mlp.fc1.weight";
+    let (from, to) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/hf_f16"), std::env::temp_dir().join(name));
+    std::fs::create_dir_all(&to).unwrap();
+    std::fs::copy(from.join("config.json"), to.join("config.json")).unwrap();
+    let bytes = std::fs::read(from.join("model.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let whole = tensors.iter().map(|(name, t)| {
+        assert_eq!(t.dtype(), Dtype::F16, "{name}");
+        let mut values: Vec<f32> = t.data().chunks(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect();
+        if name == CHANGED {
+            *values.last_mut().unwrap() += change;
+        }
+        (name.to_string(), t.shape().to_vec(), bytemuck::cast_slice(&values).to_vec())
+    });
+    let whole: Vec<(String, Vec<usize>, Vec<u8>)> = whole.collect();
+    let views = whole.iter().map(|(name, shape, data)| (name, TensorView::new(Dtype::F32, shape.clone(), data).unwrap()));
+    std::fs::write(to.join("model.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
+    pollster::block_on(ModelFiles::find(to.to_str().unwrap())).unwrap()
+}
+
+#[test]
+fn a_matrix_is_kept_in_halves_only_where_all_of_it_is_exact() {
+    let Some(gpu) = common::gpu().map(Executor::Gpu) else { return };
+    let pixels = Random(5).many(3 * files("hf_f16").config.vision().unwrap().size.pow(2), 1.0);
+    let run = |files: ModelFiles, executor: &Executor| {
+        let clip = pollster::block_on(Clip::load_on(executor, files, &Options::default(), &[])).unwrap();
+        let embedding = pollster::block_on(clip.encode_pixels(&pixels)).unwrap().data;
+        (clip.vision().unwrap().runner.weight_bytes(), embedding)
+    };
+    let (of_halves, same) = run(files("hf_f16"), &gpu);
+    assert_eq!(run(widened("clip-wgpu-session-same", 0.0), &gpu), (of_halves, same.clone()));
+    let v = files("hf_f16").config.vision().unwrap().tower.clone();
+    let (width, hidden) = (v.width, v.blocks[1].hidden);
+    let (bytes, other) = run(widened("clip-wgpu-session-other", 1e-4), &gpu);
+    assert_eq!(bytes, of_halves + (2 * hidden.next_multiple_of(8) * width.next_multiple_of(8)) as u64, "one matrix in f32");
+    let (_, on_host) = run(widened("clip-wgpu-session-other", 1e-4), &Executor::Host);
+    let apart = |a: &[f32]| a.iter().zip(&on_host).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(other != same && apart(&other) < 1e-6, "{} where the value is kept, {} where it is rounded", apart(&other), apart(&same));
 }
 
 #[test]

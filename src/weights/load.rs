@@ -17,9 +17,6 @@ use crate::graph::{Desc, Graph, Operand, Rows, Value};
 #[cfg(feature = "host")]
 use crate::host::HostWeights;
 
-/// Elements looked at at a time.
-const PIECE: usize = 2 << 20;
-
 /// The format to keep weight matrices in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StoredAs {
@@ -148,19 +145,24 @@ pub async fn load(
     for (value, desc) in graph.weights() {
         let operand = graph.operand(value);
         let recipe = layout::recipe(config, &desc.name);
-        let format = match (operand, stored) {
-            (Operand::Rows, _) => Format::F32,
-            (_, StoredAs::As(format)) => format,
+        let formats = match (operand, stored) {
+            (Operand::Rows, _) => vec![Format::F32],
+            (_, StoredAs::As(format)) => vec![format],
+            (Operand::Weight, StoredAs::Auto) if compute == Compute::F16 => vec![Format::F16], // to which each would be rounded anyway
             // The host multiplies with packed f32: there is no smaller form of these to look for.
             #[cfg(feature = "host")]
-            (Operand::Weight, StoredAs::Auto) if matches!(executor, Executor::Host) => Format::F32,
-            (Operand::Weight, StoredAs::Auto) if compute == Compute::F16 => Format::F16, // to which each would be rounded anyway
-            (_, StoredAs::Auto) => smallest_exact(checkpoint, &recipe).await?,
+            (Operand::Weight, StoredAs::Auto) if matches!(executor, Executor::Host) => vec![Format::F32],
+            (_, StoredAs::Auto) => likely_exact(checkpoint, &recipe).await?,
         };
-        let mut sink = Sink::new(executor, desc, format, operand, compute.grain(&desc.name)).await?;
-        fill(checkpoint, desc, &recipe, format, &mut sink).await?;
+        let exact = formats.len() > 1;
+        for format in formats {
+            let mut sink = Sink::new(executor, desc, format, operand, compute.grain(&desc.name)).await?;
+            if fill(checkpoint, desc, &recipe, (format, exact), &mut sink).await? {
+                filled.push((value, sink.finish()));
+                break;
+            }
+        }
         progress.add(recipe.tensors().iter().map(|name| checkpoint.tensors[name].bytes()).sum());
-        filled.push((value, sink.finish()));
     }
     Ok(Weights::of(filled))
 }
@@ -186,32 +188,35 @@ impl Weights {
     }
 }
 
-async fn smallest_exact(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<Format> {
+/// The formats that may hold a weight exactly, the smallest first, by its tensors' types and what they begin with: whether they do
+/// is seen as it is read.
+async fn likely_exact(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<Vec<Format>> {
+    const BEGINNING: usize = 1024;
     let mut left = vec![Format::F16, Format::Bf16];
     for name in recipe.tensors() {
-        match checkpoint.tensors[name].dtype {
+        let tensor = &checkpoint.tensors[name];
+        match tensor.dtype {
             Dtype::F16 => left.retain(|f| *f == Format::F16),
             Dtype::BF16 => left.retain(|f| *f == Format::Bf16),
             _ => {
-                let count = checkpoint.tensors[name].count();
-                for start in (0..count).step_by(PIECE) {
-                    let values = checkpoint.read(name, start..count.min(start + PIECE)).await?;
-                    left.retain(|f| f.holds(&values));
-                    if left.is_empty() {
-                        return Ok(Format::F32);
-                    }
-                }
+                let values = checkpoint.read(name, 0..tensor.count().min(BEGINNING)).await?;
+                left.retain(|f| f.holds(&values));
             }
         }
     }
-    Ok(left.first().copied().unwrap_or(Format::F32))
+    left.push(Format::F32);
+    Ok(left)
 }
 
-async fn fill(checkpoint: &Checkpoint, desc: &Desc, recipe: &Recipe, format: Format, sink: &mut Sink<'_>) -> Result<()> {
-    let expect_held = |values: &[f32]| {
+/// Fills a weight; false where `format` is to hold it `exact`ly, and does not.
+async fn fill(checkpoint: &Checkpoint, desc: &Desc, recipe: &Recipe, (format, exact): (Format, bool), sink: &mut Sink<'_>) -> Result<bool> {
+    let held = |values: &[f32]| {
+        if exact && !format.holds(values) {
+            return Ok(false);
+        }
         let name = recipe.tensors().join("`, `");
         let problem = match format.first_lost(values) {
-            None => return Ok(()),
+            None => return Ok(true),
             Some(v) if v.is_finite() => format!("`{name}`: expected values that {format:?} can hold, found {v}: use another dtype"),
             Some(v) => format!("tensor `{name}`: expected finite values, found {v}: the file is damaged, or was saved from a failed run"),
         };
@@ -222,21 +227,27 @@ async fn fill(checkpoint: &Checkpoint, desc: &Desc, recipe: &Recipe, format: For
             let (width, rows) = (desc.width, checkpoint.tensors[name].count() / desc.width);
             let values = checkpoint.read(name, 0..width * rows).await?;
             let transposed: Vec<f32> = (0..rows * width).map(|i| values[i % width * rows + i / width]).collect();
-            expect_held(&transposed)?;
-            sink.write(0, &transposed).await
+            if !held(&transposed)? {
+                return Ok(false);
+            }
+            sink.write(0, &transposed).await?;
         }
         Recipe::Resampled { name, class, from, to, antialias } => {
             let values = checkpoint.read(name, 0..checkpoint.tensors[name].count()).await?;
-            expect_held(&values)?;
-            sink.write(0, &positions::resampled(&values, desc.width, *class as usize, (*from, *to), *antialias)).await
+            if !held(&values)? {
+                return Ok(false);
+            }
+            sink.write(0, &positions::resampled(&values, desc.width, *class as usize, (*from, *to), *antialias)).await?;
         }
         Recipe::Rows(_) | Recipe::Shares { .. } if desc.rows == Rows::Fixed(1) => {
             let mut row = Vec::with_capacity(desc.width);
             for (name, range) in parts(checkpoint, recipe) {
                 row.extend(checkpoint.read(name, range).await?);
             }
-            expect_held(&row)?;
-            sink.write(0, &row).await
+            if !held(&row)? {
+                return Ok(false);
+            }
+            sink.write(0, &row).await?;
         }
         Recipe::Rows(_) | Recipe::Shares { .. } => {
             let mut first = 0;
@@ -244,14 +255,16 @@ async fn fill(checkpoint: &Checkpoint, desc: &Desc, recipe: &Recipe, format: For
             for (name, range) in parts(checkpoint, recipe) {
                 for start in (range.start..range.end).step_by(step * desc.width) {
                     let values = checkpoint.read(name, start..range.end.min(start + step * desc.width)).await?;
-                    expect_held(&values)?;
+                    if !held(&values)? {
+                        return Ok(false);
+                    }
                     sink.write(first, &values).await?;
                     first += values.len() / desc.width;
                 }
             }
-            Ok(())
         }
     }
+    Ok(true)
 }
 
 /// The elements of its tensors that a recipe takes as they are.
