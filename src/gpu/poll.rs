@@ -70,11 +70,11 @@ impl PollThread {
         let (wake, receiver) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        let is_empty = move || device.poll(wgpu::PollType::Poll).is_ok_and(|status| status.is_queue_empty());
+        let poll_once = move || device.poll(wgpu::PollType::Poll);
         let poll = move || {
             while receiver.recv().is_ok() {
                 let begun = Instant::now();
-                while !stopped.load(Ordering::Relaxed) && !is_empty_or_lost(&is_empty, &lost) {
+                while !stopped.load(Ordering::Relaxed) && !is_done_or_lost(&poll_once, &lost) {
                     std::thread::sleep((begun.elapsed() / 16).clamp(PAUSE[0], PAUSE[1]));
                 }
             }
@@ -92,11 +92,14 @@ impl PollThread {
 
 /// Whether there is nothing left to wait for. Of a lost device wgpu makes a panic (`handle_error_fatal` of wgpu 30).
 #[cfg(not(target_arch = "wasm32"))]
-fn is_empty_or_lost(is_empty: impl Fn() -> bool, lost: &Lost) -> bool {
-    catch_unwind(AssertUnwindSafe(is_empty)).unwrap_or_else(|_| {
-        lost.tell();
-        true
-    })
+fn is_done_or_lost(poll_once: impl Fn() -> Result<wgpu::PollStatus, wgpu::PollError>, lost: &Lost) -> bool {
+    match catch_unwind(AssertUnwindSafe(poll_once)) {
+        Ok(Ok(status)) => status.is_queue_empty(),
+        _ => {
+            lost.tell();
+            true
+        }
+    }
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -116,9 +119,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_poll_that_panics_is_a_device_that_is_lost() {
+    fn a_poll_that_panics_or_fails_is_a_device_that_is_lost() {
         let lost = Lost::default();
-        assert!(is_empty_or_lost(|| true, &lost) && !is_empty_or_lost(|| false, &lost) && !lost.is());
-        assert!(is_empty_or_lost(|| panic!("the device is lost"), &lost) && lost.is());
+        assert!(is_done_or_lost(|| Ok(wgpu::PollStatus::QueueEmpty), &lost) && !is_done_or_lost(|| Ok(wgpu::PollStatus::Poll), &lost));
+        assert!(!lost.is());
+        assert!(is_done_or_lost(|| panic!("the device is lost"), &lost) && lost.is());
+        let other = Lost::default();
+        assert!(is_done_or_lost(|| Err(wgpu::PollError::Timeout), &other) && other.is());
     }
 }
