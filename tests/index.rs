@@ -175,6 +175,27 @@ fn copies_and_other_sizes_are_found_alike() {
     duplicates(&["--threshold", "2"]).fails(2, &["expected a cosine", "found 2"]);
 }
 
+/// Whoever removes what `--null` prints keeps one of each picture.
+#[cfg(unix)]
+#[test]
+fn a_file_is_no_copy_of_itself_by_another_name() {
+    let scratch = scratch("index-names");
+    let (folder, db) = (scratch.join("pictures"), scratch.join("index.db"));
+    fs::create_dir_all(&folder).unwrap();
+    fs::copy(root().join("assets/samples/red-circle.png"), folder.join("real.png")).unwrap();
+    std::os::unix::fs::symlink("real.png", folder.join("a link.png")).unwrap();
+    let index = |folder: &Path| run(&["index", text(folder), "--quiet", "--device", "cpu", "-m", "pico", "--db", text(&db)]);
+    assert_eq!(index(&folder).code, 0);
+    assert_eq!(index(&folder.join("../pictures")).code, 0);
+    let names: u32 = Connection::open(&db).unwrap().query_row("SELECT count(*) FROM file", [], |row| row.get(0)).unwrap();
+    assert_eq!(names, 4, "two of the file, by two ways to the folder");
+    let duplicates = |arguments: &[&str]| run(&[&["duplicates", "--quiet", "--db", text(&db)], arguments].concat()).out;
+    assert_eq!(duplicates(&["--null"]), "");
+    fs::copy(folder.join("real.png"), folder.join("copy.png")).unwrap();
+    assert_eq!(index(&folder).code, 0);
+    assert_eq!(duplicates(&["--null"]).matches(".png").count(), 1);
+}
+
 #[test]
 fn another_model_and_another_database_are_refused() {
     let scratch = scratch("index-refused");

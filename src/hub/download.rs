@@ -8,6 +8,7 @@ use std::time::Duration;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use ureq::Body;
+use ureq::config::RedirectAuthHeaders;
 use ureq::http::Response;
 
 use super::{Hub, Sibling};
@@ -23,10 +24,11 @@ pub fn get(hub: &Hub, url: &str, from: Option<u64>) -> std::result::Result<Respo
         .timeout_recv_response(Some(hub.patience))
         .timeout_recv_body(Some(hub.patience))
         .user_agent(concat!("clip-wgpu/", env!("CARGO_PKG_VERSION")))
+        .redirect_auth_headers(RedirectAuthHeaders::SameHost) // a repository that was renamed; not those that files lie at
         .build();
     let mut request = ureq::Agent::new_with_config(config).get(url);
     if let Some(token) = &hub.token {
-        request = request.header("Authorization", format!("Bearer {token}")); // ureq drops it where a redirect leaves the host
+        request = request.header("Authorization", format!("Bearer {token}"));
     }
     if let Some(from) = from {
         request = request.header("Range", format!("bytes={from}-"));

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -54,7 +55,9 @@ impl Duplicates {
                 rows.extend(unit(embedding));
             }
         })?;
-        let groups = groups(g, &rows, paths.len(), self.threshold);
+        let mut groups = groups(g, &rows, paths.len(), self.threshold);
+        groups.iter_mut().for_each(|group| one_name_each(group, &paths));
+        groups.retain(|group| group.len() > 1);
         if g.json {
             let file = |(i, score): &(usize, f32)| json!({"path": paths[*i], "score": score});
             let groups: Vec<Vec<_>> = groups.iter().map(|group| group.iter().map(file).collect()).collect();
@@ -73,6 +76,12 @@ impl Duplicates {
         }
         Ok(Outcome::Done)
     }
+}
+
+/// Leaves out what is a file of before by another name, a link or a path through `..`: whoever deletes copies would delete the file.
+fn one_name_each(group: &mut Vec<(usize, f32)>, paths: &[String]) {
+    let mut seen = HashSet::new();
+    group.retain(|(i, _)| seen.insert(std::fs::canonicalize(&paths[*i]).unwrap_or_else(|_| PathBuf::from(&paths[*i]))));
 }
 
 /// f16 lets lengths differ from 1 by some 1e-4.

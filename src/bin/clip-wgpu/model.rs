@@ -26,7 +26,7 @@ pub enum Model {
     Pull(Named),
     #[cfg(feature = "hub")]
     /// Remove a model from the cache
-    Rm(Named),
+    Rm(Removed),
     /// What a model is made of, and what it takes on the device
     Info(Named),
     /// Check the GPU's numbers against the CPU's, layer by layer
@@ -38,6 +38,13 @@ pub struct Named {
     /// The model; -m does as well
     #[arg(value_name = "NAME|DIR")]
     name: Option<String>,
+}
+
+#[cfg(feature = "hub")]
+#[derive(Args)]
+pub struct Removed {
+    /// The model, which no variable and no default names
+    name: String,
 }
 
 impl Named {
@@ -54,7 +61,7 @@ impl Model {
             #[cfg(feature = "hub")]
             Model::Pull(named) => hub::pull(g, &named.name(g)?),
             #[cfg(feature = "hub")]
-            Model::Rm(named) => hub::remove(g, &named.name(g)?),
+            Model::Rm(removed) => hub::remove(g, &removed.name),
             Model::Info(named) => info::info(g, &named.name(g)?),
             Model::Verify(named) => verify::verify(g, &named.name(g)?),
         }

@@ -187,9 +187,10 @@ impl Store {
         self.connection.query_row("PRAGMA data_version", [], |row| row.get(0)).map_err(self.named())
     }
 
-    /// The stamps of all files.
+    /// The stamps of all files that are done: not of one whose picture another run took away while it was added.
     pub fn stamps(&self) -> Result<HashMap<String, Stamp>> {
-        let mut all = self.connection.prepare("SELECT path, bytes, modified_ns FROM file").map_err(self.named())?;
+        const DONE: &str = "SELECT path, bytes, modified_ns FROM file WHERE picture IS NOT NULL OR error IS NOT NULL";
+        let mut all = self.connection.prepare(DONE).map_err(self.named())?;
         let rows = all.query_map([], |row| Ok((row.get(0)?, Stamp { bytes: row.get(1)?, modified_ns: row.get(2)? })));
         rows.map_err(self.named())?.collect::<rusqlite::Result<_>>().map_err(self.named())
     }
