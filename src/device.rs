@@ -58,6 +58,14 @@ impl Device {
     /// # Errors
     /// [`Error::Device`] where there is no such adapter (the ones that there are, are named), or it gives no device.
     pub async fn open(&self) -> Result<Executor> {
+        self.open_noting(|_| {}).await
+    }
+
+    /// As [`Device::open`]; `noted` is told why adapters are passed over that [`Device::Auto`] would have taken.
+    ///
+    /// # Errors
+    /// As [`Device::open`].
+    pub async fn open_noting(&self, mut noted: impl FnMut(&Error)) -> Result<Executor> {
         if *self == Device::Cpu {
             return host();
         }
@@ -66,6 +74,7 @@ impl Device {
             match Gpu::open(&adapter).await {
                 // The next one, then: a driver that does not work is no reason to stop.
                 Err(error) if *self == Device::Auto => {
+                    noted(&error);
                     refused.get_or_insert(error);
                     adapters.retain(|other| *other != adapter);
                 }
@@ -86,12 +95,12 @@ impl Device {
             Device::Gpu(which) => which.as_deref(),
         };
         let infos: Vec<wgpu::AdapterInfo> = adapters.iter().map(wgpu::Adapter::get_info).collect();
-        let is_wanted = |(i, info): &(usize, &wgpu::AdapterInfo)| match which {
-            None => *self != Device::Auto || info.device_type != wgpu::DeviceType::Cpu,
-            Some(which) => which.parse() == Ok(*i) || info.name.to_lowercase().contains(&which.to_lowercase()),
+        let found = match which {
+            None => infos.iter().position(|info| *self != Device::Auto || info.device_type != wgpu::DeviceType::Cpu),
+            Some(which) => named(which, &infos.iter().map(|info| info.name.as_str()).collect::<Vec<_>>()),
         };
-        match infos.iter().enumerate().find(is_wanted) {
-            Some((i, _)) => Ok(Some(adapters.swap_remove(i))),
+        match found {
+            Some(i) => Ok(Some(adapters.swap_remove(i))),
             None if *self == Device::Auto => Ok(None),
             None if infos.is_empty() => Err(Error::Device(format!(
                 "expected an adapter for `{self}`, found no GPU: install its Vulkan driver, or use the device cpu"
@@ -102,6 +111,13 @@ impl Device {
             }
         }
     }
+}
+
+/// Which of the adapters of these names is meant: the one of this index, whatever number stands in the name of another, or the first
+/// with this in its name.
+fn named(which: &str, names: &[&str]) -> Option<usize> {
+    let index = which.parse().ok().filter(|i| *i < names.len());
+    index.or_else(|| names.iter().position(|name| name.to_lowercase().contains(&which.to_lowercase())))
 }
 
 #[cfg(feature = "host")]
@@ -129,5 +145,19 @@ impl From<Gpu> for Executor {
     /// For an application's own device: [`Gpu::from_device`].
     fn from(gpu: Gpu) -> Self {
         Executor::Gpu(gpu)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::named;
+
+    #[test]
+    fn an_index_is_no_part_of_a_name() {
+        let names = ["GeForce GTX 1080", "Radeon RX 7900"];
+        assert_eq!(
+            ["0", "1", "1080", "radeon", "2", "Arc"].map(|which| named(which, &names)),
+            [Some(0), Some(1), Some(0), Some(1), None, None]
+        );
     }
 }

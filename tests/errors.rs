@@ -272,6 +272,30 @@ fn values_that_no_dtype_holds_and_numbers_that_are_none() {
     embed(&folder).fails(1, &["tensor `visual_projection.weight`: expected finite values, found NaN"]);
 }
 
+#[test]
+fn a_scale_of_scores_that_is_no_number_is_refused() {
+    let folder = model("scale");
+    let path = folder.join("model.safetensors");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let data = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..data]).unwrap();
+    let at = data + header["logit_scale"]["data_offsets"][0].as_u64().unwrap() as usize;
+    for scale in [f32::NAN, 100.0] {
+        bytes[at..at + 4].copy_from_slice(&scale.to_le_bytes()); // exp(100) is above what an f32 holds
+        std::fs::write(&path, &bytes).unwrap();
+        embed(&folder).fails(1, &["expected finite scores, found logit_scale"]);
+    }
+}
+
+/// Whatever CLIP's tokenizer made of a text would be words of SigLIP's own.
+#[test]
+fn a_model_without_its_tokenizer_takes_pictures_and_refuses_texts() {
+    let model = "tests/golden/siglip_hf";
+    assert!(!root().join(model).join("tokenizer.json").exists());
+    assert_eq!(run(&["embed", "image", "-q", "-m", model, SAMPLE]).code, 0);
+    run(&["embed", "text", "-q", "-m", model, "a star"]).fails(1, &["`a star` cannot be tokenised: expected the model's own tokenizer"]);
+}
+
 /// open_clip writes out fields whose values choose nothing, and sides as pairs.
 #[test]
 fn open_clip_fields_that_choose_nothing_are_read() {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clip_wgpu::clip::{ModelFiles, Runner};
 use clip_wgpu::gpu::{self, Caps, Gpu, Polling};
 use clip_wgpu::graph::kernel::{Bind, Kernel, row_grid};
-use clip_wgpu::graph::{Call, Data, Desc, Graph, Kind, Op, Operand, Rows, Session, Shape, Size, Target, Value};
+use clip_wgpu::graph::{Call, Data, Desc, Graph, Kind, Op, Operand, Origin, Rows, Session, Shape, Size, Target, Value};
 use clip_wgpu::ops::{Act, Linear, Normalize};
 use clip_wgpu::weights::Format;
 use clip_wgpu::weights::load::Weights;
@@ -78,6 +78,11 @@ fn a_batch_of_nothing_and_an_unknown_name_are_refused() {
         let error = load(Options { batch: 0, ..Options::default() }, &[]);
         assert!(error.contains("expected a session for at least one item"), "{error}");
         assert!(load(Options::default(), &["vision.block.9.out"]).contains("no value `vision.block.9.out`"));
+        // Nor is a weight one that a run makes.
+        let (graph, _) = clip_wgpu::clip::vision(&files("hf_quick").config).unwrap();
+        let weight = graph.origins.iter().position(|origin| *origin == Origin::Weight).unwrap();
+        let name = graph.values[weight].name.clone();
+        assert!(load(Options::default(), &[&name]).contains(&format!("no value `{name}`")));
     }
 }
 

@@ -138,7 +138,13 @@ impl Clip {
         let pooled_at = texts.iter().map(|ids| pooled_at(c, ids.as_ref())).collect::<Result<Vec<u32>>>()?;
         let longest = pooled_at.iter().max().map_or(1, |&at| at as usize + 1);
         let tokens = if c.sees_padding() { c.context } else { longest };
-        let row = |ids: &T| (0..tokens).map(|t| ids.as_ref().get(t).copied().unwrap_or(c.pad)).collect::<Vec<u32>>();
+        if c.sees_padding() && c.pad as usize >= c.vocabulary {
+            let message =
+                format!("expected a padding id below {} (the model's vocabulary), found {} in its tokenizer's files", c.vocabulary, c.pad);
+            return Err(Error::Text(message));
+        }
+        let pad = if c.sees_padding() { c.pad } else { 0 }; // which is of no account
+        let row = |ids: &T| (0..tokens).map(|t| ids.as_ref().get(t).copied().unwrap_or(pad)).collect::<Vec<u32>>();
         let length = |at: &u32| if c.sees_padding() { tokens as u32 } else { at + 1 };
         let lengths = pooled_at.iter().map(length).collect();
         Ok((TextInputs { ids: texts.iter().flat_map(row).collect(), lengths, pooled_at }, Size { batch: texts.len(), tokens }))

@@ -17,6 +17,9 @@ use crate::weights::checkpoint::Checkpoint;
 #[cfg(feature = "pico")]
 use crate::weights::source::Source;
 
+/// Words of CLIP's vocabulary.
+const CLIP_WORDS: usize = 49408;
+
 /// The name of the model in the box.
 pub const PICO: &str = "pico";
 
@@ -130,7 +133,15 @@ impl ModelFiles {
             None if config.sigmoid => Preprocess::siglip(size.unwrap_or(224)),
             None => Preprocess::openai(size.unwrap_or(224)),
         };
-        let tokenizer = tokenizer(folder, Tokenizer::clip).await?;
+        let tokenizer = match &config.text {
+            // SigLIP's, or one with more words than CLIP's: whatever CLIP's made of a text would be taken for words of its own.
+            Some(text) if config.sigmoid || text.vocabulary > CLIP_WORDS => {
+                let expected = "expected the model's own tokenizer (tokenizer.json, or vocab.json with merges.txt)";
+                let why = format!("{expected} in {}, found none", folder.name);
+                tokenizer(folder, || Tokenizer::missing(why)).await?
+            }
+            _ => tokenizer(folder, Tokenizer::clip).await?,
+        };
         let tokenizer = if config.sigmoid { tokenizer.for_siglip() } else { tokenizer };
         config.pad_with(tokenizer.pad);
         Ok(Self { name: folder.name.clone(), config, preprocess, tokenizer, checkpoint, notes: Vec::new() })
@@ -363,7 +374,7 @@ async fn preprocess_of(folder: &Folder) -> Result<Option<(Preprocess, String)>> 
 }
 
 /// The folder's tokenizer, or one that is built in where it has none.
-async fn tokenizer(folder: &Folder, built_in: fn() -> Tokenizer) -> Result<Tokenizer> {
+async fn tokenizer(folder: &Folder, built_in: impl FnOnce() -> Tokenizer) -> Result<Tokenizer> {
     let fail = |message: &str| fail(&folder.name, message);
     let tokenizer = match (folder.text("tokenizer.json").await?, folder.text("vocab.json").await?, folder.text("merges.txt").await?) {
         (Some((json, file)), ..) => Tokenizer::from_json(json.as_bytes(), &file)?,

@@ -54,8 +54,8 @@ impl Frames {
     /// Hands over the run that makes the pixels, and then `next`'s, which reads them.
     fn submit(&self, texture: &wgpu::Texture, next: impl FnOnce(Data<'_>) -> Result<Pending>) -> Result<Pending> {
         let between = self.between.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.session.submit(&[(self.frame, Data::Texture(texture))], ONE, &[(self.pixels, Target::Buffer(&between))])?);
-        next(Data::Buffer(&between))
+        let made = self.session.submit(&[(self.frame, Data::Texture(texture))], ONE, &[(self.pixels, Target::Buffer(&between))])?;
+        Ok(next(Data::Buffer(&between))?.after(made))
     }
 }
 

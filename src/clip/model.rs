@@ -10,12 +10,15 @@ use super::vision::Ends;
 use super::{text, vision};
 use crate::device::{Device, Executor};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Size, Value};
+use crate::graph::{Graph, Origin, Size, Value};
 use crate::input::{Preprocess, Tokenizer};
 use crate::weights::Compute;
 use crate::weights::checkpoint::Checkpoint;
 use crate::weights::layout::{LOGIT_BIAS, LOGIT_SCALE};
 use crate::weights::load::{self, OnProgress, Progress, StoredAs};
+
+/// Whoever asks for more at once means as many as fit.
+const MOST_AT_ONCE: usize = 1 << 16;
 
 /// How a model is loaded.
 #[derive(Clone)]
@@ -99,6 +102,11 @@ impl Clip {
         let keep = keep.iter().map(|name| name.to_string()).collect();
         let logit_scale = load::scalar(&checkpoint, LOGIT_SCALE).await?.unwrap_or(0.0);
         let logit_bias = load::scalar(&checkpoint, LOGIT_BIAS).await?.unwrap_or(0.0);
+        if !logit_scale.exp().is_finite() || !logit_bias.is_finite() {
+            let problem =
+                format!("expected finite scores, found {LOGIT_SCALE} {logit_scale} (its exp counts) and {LOGIT_BIAS} {logit_bias}");
+            return Err(Error::Weights { file: checkpoint.name().into(), problems: vec![problem] });
+        }
         let options = options.clone();
         let mut clip = Self {
             config,
@@ -115,58 +123,64 @@ impl Clip {
             options,
             keep,
         };
-        clip.load_towers().await?;
+        let executor = clip.executor.clone();
+        (clip.vision, clip.text) = clip.towers(&executor).await?;
         Ok(clip)
     }
 
     /// Loads the model again, from the same files onto `executor`: what to do after [`Error::DeviceLost`], with a device opened
-    /// anew. Results are those of before. On an error the model is as it was.
+    /// anew. Results are those of before; classifiers are made anew. On an error, or where this is given up, the model is as it
+    /// was.
     ///
     /// # Errors
     /// As [`Clip::load`].
     pub async fn restore(&mut self, executor: &Executor) -> Result<()> {
-        let before = std::mem::replace(&mut self.executor, self.options.compute.on(executor).await?);
-        let loaded = self.load_towers().await;
-        if loaded.is_err() {
-            self.executor = before;
-        }
-        loaded
+        let executor = self.options.compute.on(executor).await?;
+        (self.vision, self.text) = self.towers(&executor).await?;
+        self.executor = executor;
+        (self.frames, self.parts) = (Mutex::new(None), Mutex::new(None)); // of the device of before
+        Ok(())
     }
 
-    async fn load_towers(&mut self) -> Result<()> {
+    /// Both towers, where the model has them.
+    async fn towers(&self, executor: &Executor) -> Result<(Option<Tower>, Option<Tower>)> {
         let c = &self.config;
         let vision = c.vision.as_ref().map(|v| Ok((vision(c)?, v.tokens()))).transpose()?;
         let text = c.text.as_ref().map(|t| Ok((text(c)?, t.context))).transpose()?;
         let graphs: Vec<&Graph> = [&vision, &text].into_iter().flatten().map(|((graph, _), _)| graph).collect();
         load::check(&self.checkpoint, c, &graphs)?;
-        if let Some(name) = self.keep.iter().find(|name| graphs.iter().all(|g| g.find(name).is_none())) {
+        let is_made = |g: &Graph, name: &str| g.find(name).is_some_and(|value| g.origins[value.0] == Origin::Node);
+        if let Some(name) = self.keep.iter().find(|name| !graphs.iter().any(|g| is_made(g, name))) {
             return Err(Error::Argument(format!("the model has no value `{name}` that could be kept")));
         }
         let total = self.checkpoint.tensors.values().map(|t| t.bytes()).sum();
         let mut progress = Progress { done: 0, total, say: self.options.progress.clone() };
-        let vision = self.load_weights(vision, &mut progress).await?; // its kernels compile while the text tower's are read
-        let text = self.load_weights(text, &mut progress).await?;
-        (self.vision, self.text) = (self.tower(vision).await?, self.tower(text).await?);
-        (self.frames, self.parts) = (Mutex::new(None), Mutex::new(None)); // of the device of before
-        Ok(())
+        let vision = self.load_weights(executor, vision, &mut progress).await?; // its kernels compile while the text tower's are read
+        let text = self.load_weights(executor, text, &mut progress).await?;
+        Ok((self.tower(executor, vision).await?, self.tower(executor, text).await?))
     }
 
-    async fn load_weights(&self, tower: Option<((Graph, Ends), usize)>, progress: &mut Progress) -> Result<Option<Compiling>> {
+    async fn load_weights(
+        &self,
+        executor: &Executor,
+        tower: Option<((Graph, Ends), usize)>,
+        progress: &mut Progress,
+    ) -> Result<Option<Compiling>> {
         let Some(((graph, ends), tokens)) = tower else { return Ok(None) };
         let graph = Arc::new(graph);
         let kept = (self.options.stored, self.options.compute);
-        let weights = load::load(&self.executor, &self.checkpoint, &self.config, &graph, kept, progress).await?;
-        let capacity = Size { batch: self.options.batch, tokens };
-        let compiled = compile_ahead(&self.executor, &graph, &weights, capacity);
+        let weights = load::load(executor, &self.checkpoint, &self.config, &graph, kept, progress).await?;
+        let capacity = Size { batch: self.options.batch.min(MOST_AT_ONCE), tokens };
+        let compiled = compile_ahead(executor, &graph, &weights, capacity);
         Ok(Some(Compiling { graph, ends, weights, capacity, compiled }))
     }
 
-    async fn tower(&self, filled: Option<Compiling>) -> Result<Option<Tower>> {
+    async fn tower(&self, executor: &Executor, filled: Option<Compiling>) -> Result<Option<Tower>> {
         let Some(Compiling { graph, ends, weights, capacity, compiled }) = filled else { return Ok(None) };
         compiled.wait();
         let output = if self.options.normalize { ends.embedding } else { ends.projected };
-        let kept: Vec<Value> = self.keep.iter().filter_map(|name| graph.find(name)).chain([output]).collect();
-        let runner = Runner::new(&self.executor, graph.clone(), weights, &kept, capacity).await?;
+        let kept: Vec<Value> = self.keep.iter().filter_map(|name| graph.find(name)).chain([output, ends.embedding]).collect();
+        let runner = Runner::new(executor, graph.clone(), weights, &kept, capacity).await?;
         Ok(Some(Tower { graph, ends, output, runner }))
     }
 

@@ -34,6 +34,9 @@ impl Clip {
     /// # Errors
     /// [`Error::Shape`] where the widths differ, or what the device says.
     pub async fn logits(&self, images: &Embeddings, texts: &Embeddings) -> Result<Vec<f32>> {
+        if images.rows == 0 || texts.rows == 0 {
+            return Ok(Vec::new());
+        }
         Scorer::new(&self.executor, texts, self.logits_of(), images.rows).await?.run(images).await
     }
 
@@ -82,7 +85,8 @@ impl Clip {
             [] => labels.clone(),
             templates => labels.iter().flat_map(|l| templates.iter().map(move |t| t.as_ref().replace("{}", l))).collect(),
         };
-        Ok(average(&cache.rows(self, &prompts).await?, templates.len().max(1)))
+        let rows = cache.rows(self, &prompts).await?;
+        Ok(if templates.len() > 1 { means(&rows, templates.len()) } else { rows })
     }
 
     /// A classifier over `rows`, one for each label: [`Clip::label_rows`], embeddings of pictures that show what is meant, or
@@ -92,13 +96,14 @@ impl Clip {
     /// [`Error::Argument`] for no labels or an empty one; [`Error::Shape`] for rows of another number or width.
     pub async fn classifier_of<L: AsRef<str>>(&self, labels: &[L], rows: Embeddings) -> Result<Classifier> {
         let (labels, texts) = (checked(labels)?, rows);
-        if (texts.rows, texts.width) != (labels.len(), self.config.embed) {
-            let (expected, found) = (format!("[{}, {}]", labels.len(), self.config.embed), format!("[{}, {}]", texts.rows, texts.width));
-            return Err(Error::Shape { op: "classifier", message: format!("expected label rows {expected}, found {found}") });
+        let expected = [labels.len(), self.config.embed];
+        if [texts.rows, texts.width] != expected || texts.data.len() != texts.rows * texts.width {
+            let found = format!("{:?} of {} values", [texts.rows, texts.width], texts.data.len());
+            return Err(Error::Shape { op: "classifier", message: format!("expected label rows {expected:?}, found {found}") });
         }
-        let capacity = self.vision()?.runner.capacity().batch;
-        let scorer = Scorer::new(&self.executor, &texts, self.logits_of(), capacity).await?;
-        Ok(Classifier { labels, texts, logits: self.logits_of(), scorer })
+        let tower = self.vision()?;
+        let scorer = Scorer::new(&self.executor, &texts, self.logits_of(), tower.runner.capacity().batch).await?;
+        Ok(Classifier { labels, texts, logits: self.logits_of(), tower: tower.graph.clone(), scorer })
     }
 
     fn logits_of(&self) -> Scores {
@@ -121,11 +126,13 @@ pub struct PromptCache {
 
 impl PromptCache {
     async fn rows(&mut self, clip: &Clip, prompts: &[String]) -> Result<Embeddings> {
-        let new: Vec<&String> = prompts.iter().filter(|p| !self.known.contains_key(*p)).collect();
+        let mut asked = HashSet::new();
+        let new: Vec<&String> = prompts.iter().filter(|p| asked.insert(p.as_str()) && !self.known.contains_key(*p)).collect();
         let rows = clip.encode_texts(&new).await?;
+        let rows = if clip.options.normalize { rows } else { means(&rows, 1) };
         self.encoded += new.len();
         let made: HashMap<String, Vec<f32>> = new.iter().enumerate().map(|(i, p)| (p.to_string(), rows.row(i).to_vec())).collect();
-        self.known.retain(|p, _| prompts.contains(p));
+        self.known.retain(|p, _| asked.contains(p.as_str()));
         self.known.extend(made);
         let data = prompts.iter().flat_map(|p| &self.known[p]).copied().collect();
         Ok(Embeddings { rows: prompts.len(), width: clip.config.embed, data })
@@ -157,10 +164,7 @@ fn checked<L: AsRef<str>>(labels: &[L]) -> Result<Vec<String>> {
 }
 
 /// The mean of each `group` rows, of unit length.
-fn average(rows: &Embeddings, group: usize) -> Embeddings {
-    if group == 1 {
-        return rows.clone();
-    }
+fn means(rows: &Embeddings, group: usize) -> Embeddings {
     let width = rows.width;
     let mut data = Vec::with_capacity(rows.data.len() / group);
     for rows in rows.data.chunks(group * width) {
@@ -171,17 +175,19 @@ fn average(rows: &Embeddings, group: usize) -> Embeddings {
     Embeddings { rows: rows.rows / group, width, data }
 }
 
-/// Labels with their embeddings, ready to score pictures.
+/// Labels with their embeddings, ready to score pictures by the model that made it, until that is loaded again ([`Clip::restore`]).
 pub struct Classifier {
     pub labels: Vec<String>,
     /// One row per label, of unit length.
     pub texts: Embeddings,
     logits: Scores,
+    /// The image tower of the model that made it, as it was loaded then.
+    tower: Arc<Graph>,
     scorer: Scorer,
 }
 
 impl Classifier {
-    /// Scores of pictures: `[images.rows, labels]`, row after row.
+    /// Scores of pictures, whose embeddings are of unit length: `[images.rows, labels]`, row after row.
     ///
     /// # Errors
     /// What the device says.
@@ -195,7 +201,7 @@ impl Classifier {
     /// As [`Classifier::classify_pixels`].
     pub async fn classify(&self, clip: &Clip, images: &[Image], score: Score) -> Result<Vec<f32>> {
         let mut runs = Runs::default();
-        for part in images.chunks(clip.vision()?.runner.capacity().batch) {
+        for part in images.chunks(self.batch(clip)?) {
             let pixels = clip.pixels(part);
             runs.push(self.scorer.submit(clip, Data::F32(&pixels), clip.pixels_size(&pixels)?).await?).await?;
         }
@@ -205,10 +211,11 @@ impl Classifier {
     /// The same of preprocessed pictures: `pixels` is `[n, 3, size, size]`.
     ///
     /// # Errors
+    /// [`Error::Argument`] for another model than the one that made this classifier, and for one that was loaded again since;
     /// [`Error::NonFinite`] for scores that are no numbers, unless [`Options`](crate::Options) leaves them; what the device says.
     pub async fn classify_pixels(&self, clip: &Clip, pixels: &[f32], score: Score) -> Result<Vec<f32>> {
         let mut runs = Runs::default();
-        for part in pixels.chunks(3 * clip.config.vision()?.size.pow(2) * clip.vision()?.runner.capacity().batch) {
+        for part in pixels.chunks(3 * clip.config.vision()?.size.pow(2) * self.batch(clip)?) {
             runs.push(self.scorer.submit(clip, Data::F32(part), clip.pixels_size(part)?).await?).await?;
         }
         self.finish(clip, runs, score).await
@@ -219,11 +226,26 @@ impl Classifier {
     /// # Errors
     /// As [`Clip::encode_frame`] and [`Classifier::classify_pixels`].
     pub async fn classify_frame(&self, clip: &Clip, texture: &wgpu::Texture, score: Score) -> Result<Vec<f32>> {
+        self.batch(clip)?;
         let size = clip.one_picture()?;
         let run = clip.submit_frame(texture, |pixels| self.scorer.hand_over(clip, pixels, size)).await?;
         let mut runs = Runs::default();
         runs.push(run).await?;
         self.finish(clip, runs, score).await
+    }
+
+    /// Pictures that it scores at once.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a model that it is not of.
+    fn batch(&self, clip: &Clip) -> Result<usize> {
+        let tower = clip.vision()?;
+        match Arc::ptr_eq(&tower.graph, &self.tower) {
+            true => Ok(tower.runner.capacity().batch.min(self.scorer.runner.capacity().batch)),
+            false => {
+                Err(Error::Argument("this classifier is of another model, or of this one before it was loaded again: make it anew".into()))
+            }
+        }
     }
 
     async fn finish(&self, clip: &Clip, runs: Runs, score: Score) -> Result<Vec<f32>> {
@@ -295,6 +317,9 @@ impl Scorer {
 
     /// Scores of embeddings that are on the host.
     async fn run(&self, images: &Embeddings) -> Result<Vec<f32>> {
+        if images.data.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut runs = Runs::default();
         for part in images.data.chunks(images.width * self.runner.capacity().batch) {
             let size = Size { batch: part.len() / images.width, tokens: 1 };
@@ -309,7 +334,8 @@ impl Scorer {
             return self.hand_over(clip, pixels, size);
         }
         let tower = clip.vision()?;
-        let embeddings = tower.embed(&[(tower.ends.input, pixels)], size)?.values().await?.remove(0);
+        let made = tower.runner.submit(&[(tower.ends.input, pixels)], size, &[tower.ends.embedding])?;
+        let embeddings = made.values().await?.remove(0);
         self.runner.submit(&[(self.images, Data::F32(&embeddings))], Size { tokens: 1, ..size }, &[self.scores])
     }
 
@@ -320,7 +346,8 @@ impl Scorer {
             return Err(Error::Argument("expected a classifier and a model of the same GPU".into()));
         };
         let between = between.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(vision.submit(&[(tower.ends.input, pixels)], size, &[(tower.ends.embedding, Target::Buffer(&between))])?);
-        scorer.submit(&[(self.images, Data::Buffer(&between))], Size { tokens: 1, ..size }, &[(self.scores, Target::Host)])
+        let made = vision.submit(&[(tower.ends.input, pixels)], size, &[(tower.ends.embedding, Target::Buffer(&between))])?;
+        let scored = scorer.submit(&[(self.images, Data::Buffer(&between))], Size { tokens: 1, ..size }, &[(self.scores, Target::Host)]);
+        Ok(scored?.after(made))
     }
 }

@@ -250,7 +250,7 @@ impl Gpu {
 
     /// Shares a device and queue that the application already has from `adapter`. `polling` says who polls: [`Polling::of_our_own`] a thread
     /// of ours, [`Polling::by_the_application`] the application, which then must until a result is there; in the browser
-    /// nobody has to. No callback of the application's is replaced.
+    /// nobody has to. No callback of the application's is replaced: its own for a lost device calls [`Gpu::device_was_lost`].
     pub fn from_device(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue, polling: fn(&wgpu::Device) -> Polling) -> Self {
         let (info, limits, features) = (adapter.get_info(), device.limits(), device.features());
         let offered = CooperativeMatrix::of(adapter);
@@ -345,6 +345,12 @@ impl Gpu {
         self.queue.on_submitted_work_done(move || sender.send(()).unwrap_or(()));
         self.wake();
         self.lost().or(&mut receiver).await.ok_or_else(|| Error::DeviceLost(when.into()))
+    }
+
+    /// For an application's own device ([`Gpu::from_device`]): what its `set_device_lost_callback` has to call, so that whoever waits for
+    /// a result is told; wgpu calls nobody else.
+    pub fn device_was_lost(&self) {
+        self.lost().tell();
     }
 
     /// Whether it is lost, and what tells.

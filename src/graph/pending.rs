@@ -86,6 +86,23 @@ impl Pending {
         Self(State::Device { gpu, refused, reads })
     }
 
+    /// This run, which reads what `before` leaves on the device: what was refused of either is said.
+    pub(crate) fn after(self, before: Pending) -> Self {
+        match (self.0, before.0) {
+            (State::Device { gpu, refused, reads }, State::Device { refused: earlier, .. }) => {
+                let refused = Box::pin(async {
+                    match earlier.await {
+                        None => refused.await,
+                        error => error,
+                    }
+                });
+                Self(State::Device { gpu, refused, reads })
+            }
+            #[cfg(feature = "host")]
+            (state, _) => Self(state),
+        }
+    }
+
     /// Waits for the values that were asked for, in that order: each `[rows, width]`.
     ///
     /// # Errors

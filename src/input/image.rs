@@ -80,7 +80,7 @@ impl Image {
     /// # Errors
     /// [`Error::Image`] where the length is not 3 · width · height, or there are no pixels.
     pub fn from_rgb8(width: usize, height: usize, rgb: Vec<u8>) -> Result<Self> {
-        if rgb.is_empty() || rgb.len() != 3 * width * height {
+        if rgb.is_empty() || width.checked_mul(height).and_then(|n| n.checked_mul(3)) != Some(rgb.len()) {
             return Err(Error::Image(format!("expected 3 · {width} · {height} bytes, found {}", rgb.len())));
         }
         Ok(Self { width, height, rgb })

@@ -72,11 +72,13 @@ pub struct Tokenizer {
     pub pad: Option<u32>,
     /// An id that is replaced by 0 (CLIPA's separator).
     blanked: Option<u32>,
+    /// Why it is not the model's: texts are refused.
+    refusal: Option<String>,
 }
 
 impl Tokenizer {
     fn new(inner: tokenizers::Tokenizer) -> Self {
-        Self { inner, mend: false, clean: Clean::Nothing, pad: None, blanked: None }
+        Self { inner, mend: false, clean: Clean::Nothing, pad: None, blanked: None, refusal: None }
     }
 
     /// A model folder's `tokenizer.json`; its own truncation and padding are left out.
@@ -185,11 +187,19 @@ impl Tokenizer {
         Self::new(clip(special).expect("the built-in vocabulary is whole"))
     }
 
+    /// In the place of a model's that is not there: it says `why` of every text.
+    pub(crate) fn missing(why: String) -> Self {
+        Self { refusal: Some(why), ..Self::clip() }
+    }
+
     /// The ids of `text`, at most `context` of them: a longer text is cut, its last id kept (the end of text).
     ///
     /// # Errors
-    /// [`Error::Text`] where the tokenizer refuses, or makes nothing.
+    /// [`Error::Text`] where the tokenizer is not there, refuses, or makes nothing.
     pub fn encode(&self, text: &str, context: usize) -> Result<Tokens> {
+        if let Some(why) = &self.refusal {
+            return Err(Error::Text(format!("`{text}` cannot be tokenised: {why}")));
+        }
         let mended = if self.mend { mend(text) } else { text.into() };
         let cleaned = self.clean.apply(&mended);
         let encoding =
@@ -197,6 +207,9 @@ impl Tokenizer {
         let mut ids = encoding.get_ids().to_vec();
         let total = ids.len();
         let end = *ids.last().ok_or_else(|| Error::Text(format!("`{text}` has no tokens: this tokenizer adds no end of text")))?;
+        if context == 0 {
+            return Err(Error::Text("expected a context of at least one token, found 0".into()));
+        }
         if total > context {
             ids.truncate(context);
             ids[context - 1] = end;

@@ -66,6 +66,11 @@ fn parse_compute(text: &str) -> std::result::Result<Compute, String> {
     text.parse().map_err(|e: Error| e.to_string())
 }
 
+/// A number, which NaN is none of.
+pub fn number(text: &str) -> std::result::Result<f32, String> {
+    text.parse().ok().filter(|number: &f32| !number.is_nan()).ok_or_else(|| "expected a number".into())
+}
+
 impl Globals {
     /// The files of the model, or `None` where none was given.
     pub fn files(&self) -> Result<Option<ModelFiles>> {
@@ -98,9 +103,15 @@ impl Globals {
 
     /// Opens the device; says so where `auto` ends on the CPU.
     pub fn executor(&self) -> Result<Executor> {
-        let executor = self.forced(pollster::block_on(self.device.open())?)?;
+        let mut refused = Vec::new();
+        let executor = pollster::block_on(self.device.open_noting(|error| refused.push(error.to_string())))?;
+        refused.iter().for_each(|why| self.warn(&format!("a GPU is passed over: {why}")));
+        let executor = self.forced(executor)?;
         if self.device == Device::Auto && matches!(executor, Executor::Host) {
-            self.warn("no hardware GPU found (on Linux: is its Vulkan driver installed?); running on the CPU");
+            self.warn(match refused.is_empty() {
+                true => "no hardware GPU found (on Linux: is its Vulkan driver installed?); running on the CPU",
+                false => "running on the CPU",
+            });
         }
         Ok(executor)
     }
