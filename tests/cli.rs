@@ -92,6 +92,11 @@ fn classify_prints_the_best_labels_and_none_below_the_threshold() {
 
     let said = run(&["classify", "-q", "-m", "pico", SAMPLES[3].0, "-l", "blue square", "--score", "cosine", "--threshold", "0.9"]);
     assert_eq!((said.code, said.out.lines().nth(1), said.err.as_str()), (0, Some("          none of these"), ""));
+    let refused = |option: [&str; 2], part: &str| {
+        run(&[&["classify", "-m", "pico", SAMPLES[3].0, "-l", "star"], &option[..]].concat()).fails_with_usage(part)
+    };
+    refused(["--top", "0"], "invalid value '0'");
+    refused(["--threshold", "nan"], "expected a number");
 }
 
 #[test]
@@ -109,6 +114,10 @@ fn scores_are_those_of_the_cosine() {
     assert!((sigmoid[1] - 1.0 / (1.0 + (-scale * cosine[1]).exp())).abs() < 1e-4, "{sigmoid:?} {cosine:?}");
     let compared = run(&["compare", "-m", "pico", SAMPLES[3].0, "red circle", "--json"]).json();
     assert!((compared["cosine"].as_f64().unwrap() - cosine[0]).abs() < 1e-5);
+    let picture = std::fs::read(root().join(SAMPLES[3].0)).unwrap();
+    let piped = run_with_input(&["compare", "-m", "pico", "-", "red circle", "--json"], &picture).json();
+    assert_eq!(piped["cosine"], compared["cosine"]);
+    run(&["compare", "-m", "pico", "-", "-"]).fails(2, &["found `-` twice"]);
 }
 
 #[test]
@@ -173,6 +182,7 @@ fn texts_are_embedded_from_arguments_files_and_standard_input() {
     let named = rows(run(&["embed", "text", "-m", "pico", "red circle", "blue square", "--json"]));
     let piped = rows(run_with_input(&["embed", "text", "-m", "pico", "--texts-file", "-", "--json"], b"red circle\nblue square\n"));
     assert_eq!((named.len(), &named), (2, &piped));
+    assert_eq!(rows(run_with_input(&["embed", "text", "-m", "pico", "red circle", "-", "--json"], b"blue square\n")), named);
     let raw = rows(run(&["embed", "text", "-m", "pico", "red circle", "--raw", "--json"]));
     let (raw, unit) = (&raw[0]["embedding"], &named[0]["embedding"]);
     let length = raw.as_array().unwrap().iter().map(|v| v.as_f64().unwrap().powi(2)).sum::<f64>().sqrt();
@@ -309,10 +319,14 @@ fn every_command_has_examples() {
         &["--help"][..],
         &["classify", "--help"],
         &["embed", "--help"],
+        &["embed", "image", "--help"],
+        &["embed", "text", "--help"],
         &["compare", "--help"],
         &["tokenize", "--help"],
         &["preprocess", "--help"],
         &["model", "--help"],
+        &["model", "info", "--help"],
+        &["model", "verify", "--help"],
         &["device", "--help"],
         &["bench", "--help"],
     ] {

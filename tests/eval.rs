@@ -47,11 +47,25 @@ fn a_csv_names_pictures_and_classes() {
     let file = folder.join("pictures.csv");
     std::fs::write(&file, "\u{feff}path,class\r\ntiger/tiger.jpg,tiger\r\nguitar/fish.jpg,\"tropical fish\"\r\nguitar/none.jpg,guitar\r\n")
         .unwrap();
+    let refused = |text: &str, line: &str| {
+        let file = folder.join("refused.csv");
+        std::fs::write(&file, text).unwrap();
+        run(&["eval", "-m", "pico", "--device", "cpu", file.to_str().unwrap()]).fails(2, &[line, "expected path,class"]);
+    };
+    refused("path,class\ntiger/tiger.jpg,tiger\nguitar\n", "line 3: ");
     let said = run(&["eval", "-m", "pico", "--device", "cpu", file.to_str().unwrap(), "--json"]);
     assert_eq!(said.code, 1, "one picture is not there: {}", said.err);
     assert!(said.err.contains("none.jpg"), "{}", said.err);
     let said = said.json_whatever_the_code();
     assert_eq!((&said["pictures"], &said["top1"], &said["failed"].as_array().unwrap().len()), (&json!(2), &json!(1.0), &1));
+
+    // Quotes are for commas, which stand without them in old files, too; only the first line may be a head.
+    std::fs::copy(folder.join("tiger/tiger.jpg"), folder.join("big, orange.jpg")).unwrap();
+    std::fs::write(&file, "file,label\nnothing here,tiger\n\"big, orange.jpg\",\"a \"\"tiger\"\"\"\nbig, orange.jpg,guitar\n").unwrap();
+    let said = run(&["eval", "-m", "pico", "--device", "cpu", file.to_str().unwrap(), "--json"]).json_whatever_the_code();
+    let classes: Vec<&str> = said["classes"].as_array().unwrap().iter().map(|c| c["class"].as_str().unwrap()).collect();
+    assert_eq!((&said["pictures"], &classes[..]), (&json!(2), &["a \"tiger\"", "guitar"][..]));
+    assert!(said["failed"][0]["input"].as_str().unwrap().ends_with("nothing here"), "{said}");
 }
 
 #[test]

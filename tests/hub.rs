@@ -101,7 +101,8 @@ fn a_model_is_pulled_into_pythons_cache_and_then_found_there() {
 fn the_token_goes_to_the_hub_and_to_no_other_host() {
     let server = Server::start(files());
     let hub = Hub { token: Some("hf_secret".into()), ..hub(&server, "token") };
-    hub.model("owner/model").unwrap();
+    hub.model("former/name").unwrap(); // the Hub sends on to the name of now
+    assert!(server.paths().iter().any(|p| p.starts_with("/owner/model/")), "{:?}", server.paths());
     for request in server.requests.lock().unwrap().iter() {
         let ours = request.host.starts_with("127.0.0.1");
         assert_eq!(request.token.as_deref(), ours.then_some("Bearer hf_secret"), "{request:?}");

@@ -47,6 +47,8 @@ impl Server {
         let _ = stream.read_to_end(&mut answer); // and then the connection is reset
         let end =
             answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or_else(|| panic!("{request}: {}", String::from_utf8_lossy(&answer)));
+        let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
+        assert!(head.contains("\r\ncross-origin-resource-policy: same-origin"), "no page of another site shows it: {head}");
         let status = std::str::from_utf8(&answer[9..12]).unwrap().parse().unwrap();
         (status, answer[end + 4..].to_vec())
     }
@@ -213,6 +215,17 @@ fn memory_does_not_grow_with_requests() {
     (0..4).for_each(|_| round());
     let grown = resident(&server) - before;
     assert!(grown < 8 << 10, "640 requests took {grown} KiB");
+}
+
+#[test]
+fn an_index_that_cannot_be_read_is_said_and_not_called_none() {
+    let db = scratch("serve-other").join("index.sqlite");
+    run(&["index", "-m", "pico", "--quiet", "assets/samples", "--db", text(&db)]);
+    let server = Server::start(&db, &[]);
+    assert_eq!(server.get("/search?q=a%20tiger").0, 200);
+    rusqlite::Connection::open(&db).unwrap().execute("UPDATE meta SET value = 'another' WHERE key = 'fingerprint'", []).unwrap();
+    let (status, said) = server.get("/search?q=a%20tiger");
+    assert!(status == 500 && said["error"].as_str().unwrap().contains("was made with pico"), "{status} {said}");
 }
 
 #[test]

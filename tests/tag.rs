@@ -24,6 +24,10 @@ fn pictures(test: &str) -> PathBuf {
     folder
 }
 
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
 fn tag(folder: &Path, more: &[&str]) -> Said {
     run(&[&["tag", "-m", "pico", "--quiet", text(folder)], &LABELS[..], more].concat())
 }
@@ -130,6 +134,10 @@ fn pictures_are_sorted_only_when_asked_and_nothing_is_written_over() {
         std::os::unix::fs::symlink("nowhere.jpg", into.join("x/fish-2.jpg")).unwrap();
         to(&["-l", "x", "--copy"]);
         assert!(into.join("x/fish-4.jpg").is_file() && !into.join("x/nowhere.jpg").exists());
+        // What was copied is not copied again.
+        to(&["-l", "x", "--copy"]);
+        assert!(!is_there(&into.join("x/fish-5.jpg")));
+        fs::remove_file(into.join("x/fish-4.jpg")).unwrap();
         // A link is named, and hides not what it leads to, though it comes first.
         let link = folder.join("a-link.jpg");
         std::os::unix::fs::symlink("fish.jpg", &link).unwrap();
@@ -150,7 +158,7 @@ fn pictures_are_sorted_only_when_asked_and_nothing_is_written_over() {
             "--apply",
         ]);
         assert!(said.code == 1 && said.err.contains("a-link.jpg: is a link") && link.is_symlink(), "{}", said.err);
-        assert!(said.out.contains("fish.jpg -> ") && into.join("x/fish-5.jpg").is_file(), "{}", said.out);
+        assert!(said.out.contains("fish.jpg -> ") && into.join("x/fish-4.jpg").is_file(), "{}", said.out);
     }
     // A move keeps the time, and dots in a path lead to the same place.
     let before = fs::metadata(&fish).unwrap().modified().unwrap();

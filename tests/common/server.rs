@@ -104,6 +104,11 @@ fn answer(
     if let Fault::Status(status) = *fault.lock().unwrap() {
         return write!(stream, "HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     }
+    // A repository of another name by now: the Hub says where it is.
+    let renamed = path.strip_prefix("/api/models/former/name/").map(|rest| format!("/api/models/owner/model/{rest}"));
+    if let Some(location) = renamed.or_else(|| path.strip_prefix("/former/name/").map(|rest| format!("/owner/model/{rest}"))) {
+        return write!(stream, "HTTP/1.1 307 Moved\r\nLocation: {location}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    }
     if path.starts_with("/api/models/owner/model/revision/main") {
         let body = listing(files);
         return write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());

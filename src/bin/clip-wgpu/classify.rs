@@ -6,7 +6,7 @@ use clip_wgpu::{Result, Score};
 use serde_json::{Value, json};
 
 use crate::Outcome;
-use crate::context::Globals;
+use crate::context::{Globals, number};
 use crate::inputs;
 use crate::labels::Labels;
 use crate::output::{Document, Failed, failed_json, say};
@@ -29,10 +29,10 @@ pub struct Classify {
     #[arg(long, value_enum)]
     score: Option<ScoreName>,
     /// Print the best N labels
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    top: usize,
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    top: u32,
     /// Print only labels that score at least this
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = number)]
     threshold: Option<f32>,
 }
 
@@ -89,13 +89,13 @@ impl Classify {
         if let Some(document) = document {
             document.end(&json!({"failed": failed_json(&found.failed), "passed_over": found.passed_over}))?;
         }
-        Ok(if found.failed.is_empty() { Outcome::Done } else { Outcome::SomeFailed })
+        Ok(Outcome::of(&found.failed))
     }
 
     /// The labels of a row that are to be printed, best first.
     fn shown<'a>(&self, classifier: &'a Classifier, row: &[f32]) -> Vec<(&'a str, f32)> {
         let enough = |(_, score): &(&str, f32)| self.threshold.is_none_or(|t| *score >= t);
-        classifier.ranked(row).into_iter().filter(enough).take(self.top).collect()
+        classifier.ranked(row).into_iter().filter(enough).take(self.top as usize).collect()
     }
 }
 

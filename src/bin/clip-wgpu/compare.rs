@@ -1,5 +1,5 @@
 use clap::Args;
-use clip_wgpu::Result;
+use clip_wgpu::{Error, Result};
 use serde_json::json;
 
 use crate::Outcome;
@@ -9,8 +9,8 @@ use crate::side::Side;
 
 /// The cosine of two pictures, two texts, or one of each
 ///
-/// What exists as a file, or is named like a picture, is a picture, any other argument a text; `image:` or `text:` before it says
-/// which.
+/// What exists as a file, or is named like a picture, is a picture, as is `-`, standard input; any other argument is a text. `image:` or
+/// `text:` before it says which.
 #[derive(Args)]
 #[command(after_help = "Examples:
   clip-wgpu compare -m pico assets/samples/green-star.jpg 'a green star'
@@ -25,6 +25,9 @@ pub struct Compare {
 
 impl Compare {
     pub fn run(self, g: &Globals) -> Result<Outcome> {
+        if [&self.a, &self.b].iter().all(|side| matches!(side.as_str(), "-" | "image:-")) {
+            return Err(Error::Argument("expected one picture from standard input at most, found `-` twice".into()));
+        }
         let sides = [Side::of(&self.a)?, Side::of(&self.b)?];
         let clip = g.load()?;
         let [a, b] = [sides[0].embed(g, &clip, self.strict)?, sides[1].embed(g, &clip, self.strict)?];

@@ -1,5 +1,5 @@
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use clip_wgpu::host::{Epilogue, Panels, View, product};
@@ -10,7 +10,8 @@ use serde_json::json;
 use crate::Outcome;
 use crate::context::Globals;
 use crate::index::{Db, absolute};
-use crate::output::{file_name, say, say_for_xargs, say_json};
+use crate::output::{file_name, path_of, say, say_for_xargs, say_json};
+use crate::place::real;
 use crate::store::Store;
 
 /// Pictures that are compared with all the others in one go.
@@ -50,7 +51,7 @@ impl Duplicates {
         let width = store.model()?.map_or(0, |model| model.width);
         let (mut paths, mut rows) = (Vec::new(), Vec::new());
         store.each(width, |path, _, embedding| {
-            if folder.as_deref().is_none_or(|folder| Path::new(path).starts_with(folder)) {
+            if folder.as_deref().is_none_or(|folder| path_of(path).starts_with(folder)) {
                 paths.push(path.to_string());
                 rows.extend(unit(embedding));
             }
@@ -63,7 +64,7 @@ impl Duplicates {
             let groups: Vec<Vec<_>> = groups.iter().map(|group| group.iter().map(file).collect()).collect();
             say_json(&json!({"index": file_name(&path), "pictures": paths.len(), "groups": groups}))?;
         } else if self.null {
-            groups.iter().flat_map(|group| &group[1..]).try_for_each(|(i, _)| say_for_xargs(&paths[*i]))?;
+            groups.iter().flat_map(|group| &group[1..]).try_for_each(|(i, _)| say_for_xargs(&path_of(&paths[*i])))?;
         } else if groups.is_empty() {
             say(&format!("none of {} pictures are alike", paths.len()))?;
         } else {
@@ -81,7 +82,7 @@ impl Duplicates {
 /// Leaves out what is a file of before by another name, a link or a path through `..`: whoever deletes copies would delete the file.
 fn one_name_each(group: &mut Vec<(usize, f32)>, paths: &[String]) {
     let mut seen = HashSet::new();
-    group.retain(|(i, _)| seen.insert(std::fs::canonicalize(&paths[*i]).unwrap_or_else(|_| PathBuf::from(&paths[*i]))));
+    group.retain(|(i, _)| seen.insert(real(&path_of(&paths[*i]))));
 }
 
 /// f16 lets lengths differ from 1 by some 1e-4.

@@ -8,6 +8,7 @@ use crate::Outcome;
 use crate::context::Globals;
 use crate::files::{EmbeddingFile, FileFormat, row_json};
 use crate::inputs;
+use crate::interrupt;
 use crate::output::{Document, Failed, failed_json, file_name, say};
 use crate::texts::{self, Texts};
 use crate::walk;
@@ -18,7 +19,7 @@ use crate::walk;
   clip-wgpu embed image -m pico assets/samples -o samples.npy
   clip-wgpu embed image -m ~/clip-vit-base-patch32 cat.jpg --layer 11 -o tokens.npy
   clip-wgpu embed text -m pico 'a red circle' 'a blue square' -o texts.safetensors
-  clip-wgpu embed text -m pico --texts-file - < captions.txt > captions.jsonl")]
+  clip-wgpu embed text -m pico - < captions.txt > captions.jsonl")]
 pub enum Embed {
     /// Embed pictures
     Image(EmbedImage),
@@ -27,6 +28,11 @@ pub enum Embed {
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  clip-wgpu embed image -m pico assets/samples -o samples.npy
+  clip-wgpu embed image -m ~/clip-vit-base-patch32 ~/Pictures -o pictures.parquet
+  clip-wgpu embed image -m ~/clip-vit-base-patch32 cat.jpg --layer 11 -o tokens.npy
+  curl -s https://example.org/cat.jpg | clip-wgpu embed image -m ~/clip-vit-base-patch32 - --raw")]
 pub struct EmbedImage {
     /// Pictures, or folders of them; `-` reads one from standard input
     #[arg(required = true, value_name = "PATH")]
@@ -46,6 +52,10 @@ pub struct EmbedImage {
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  clip-wgpu embed text -m pico 'a red circle' 'a blue square' -o texts.safetensors
+  clip-wgpu embed text -m pico - < captions.txt > captions.jsonl
+  clip-wgpu embed text -m ~/clip-vit-base-patch32 --texts-file captions.txt --strict -o captions.npy")]
 pub struct EmbedText {
     #[command(flatten)]
     texts: Texts,
@@ -142,10 +152,15 @@ impl To {
 /// Batches of texts that are sorted by length together: more of them waste less on padding, fewer show earlier that it goes on.
 const TOGETHER: usize = 8;
 
+fn begun(head: &Value) -> Result<Document> {
+    Document::begin(head, "embeddings")
+}
+
 /// Where rows go, each as soon as it is known.
 struct Rows<'a> {
     to: &'a To,
-    json: bool,
+    /// The beginning of a JSON document, where one is asked for.
+    head: Option<Value>,
     /// Of what one input has.
     shape: Vec<usize>,
     rows: usize,
@@ -159,9 +174,11 @@ impl<'a> Rows<'a> {
     fn begin(to: &'a To, g: &Globals, clip: &Clip, shape: Vec<usize>) -> Result<Self> {
         let model = g.model()?;
         let file = to.output.as_deref().map(|path| EmbeddingFile::create(path, &model, &shape)).transpose()?;
-        let head = json!({"model": model, "device": clip.executor.name(), "compute": g.compute.to_string()});
-        let document = g.json.then(|| Document::begin(&head, "embeddings")).transpose()?;
-        Ok(Self { to, json: g.json, shape, rows: 0, failed: Vec::new(), file, document })
+        file.as_ref().map(|file| interrupt::take_away(file.half_written())).transpose()?;
+        let head = g.json.then(|| json!({"model": model, "device": clip.executor.name(), "compute": g.compute.to_string()}));
+        // Whoever stops listening stops no file.
+        let document = head.as_ref().filter(|_| file.is_none()).map(begun).transpose()?;
+        Ok(Self { to, head, shape, rows: 0, failed: Vec::new(), file, document })
     }
 
     fn push(&mut self, names: &[String], values: &[f32]) -> Result<()> {
@@ -184,16 +201,17 @@ impl<'a> Rows<'a> {
     fn finish(self, more: Value) -> Result<Outcome> {
         let written = self.file.filter(|_| self.rows > 0).map(EmbeddingFile::finish).transpose()?.is_some();
         let file = self.to.output.as_deref().filter(|_| written).map(file_name);
-        if let Some(document) = self.document {
+        if let Some(head) = self.head {
+            let document = self.document.map_or_else(|| begun(&head), Ok)?;
             let written =
                 json!({"file": file, "rows": self.rows, "width": self.shape.last(), "shape": self.shape, "normalized": !self.to.raw});
             let mut tail = json!({"written": written, "failed": failed_json(&self.failed)});
             more.as_object().into_iter().flatten().for_each(|(k, v)| tail[k] = v.clone());
             document.end(&tail)?;
-        } else if let Some(file) = file.filter(|_| !self.json) {
+        } else if let Some(file) = file {
             let sides: Vec<String> = [&[self.rows], &self.shape[..]].concat().iter().map(usize::to_string).collect();
             say(&format!("{file}: {}", sides.join(" × ")))?;
         }
-        Ok(if self.failed.is_empty() { Outcome::Done } else { Outcome::SomeFailed })
+        Ok(Outcome::of(&self.failed))
     }
 }

@@ -10,7 +10,7 @@ use crate::context::Globals;
 use crate::inputs;
 use crate::labels::{Given, Labels};
 use crate::output::{Failed, failed_json, file_name, say, say_json};
-use crate::texts::lines;
+use crate::texts::utf8_of;
 use crate::walk;
 
 /// Measure zero-shot accuracy on pictures whose class is known
@@ -81,19 +81,21 @@ impl Data {
 
     fn of_csv(path: &Path) -> Result<Self> {
         let (beside, mut rows) = (path.parent().unwrap_or(Path::new("")), Vec::new());
-        for line in lines(path)? {
-            let text = line.text.map_err(|e| Error::Text(format!("{} {e}", line.origin)))?;
-            let text = text.trim();
-            if text.is_empty() {
-                continue;
-            }
-            let Some((file, class)) = text.rsplit_once(',') else {
-                return Err(Error::Argument(format!("{}: expected path,class, found `{text}`", line.origin)));
+        let (bytes, name) = utf8_of(path)?;
+        let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(&bytes[..]);
+        for (at, record) in reader.records().enumerate() {
+            let record = record.map_err(|e| Error::Text(format!("{name}: {e}")))?;
+            let fields: Vec<&str> = record.iter().collect();
+            let (file, class) = match &fields[..] {
+                [blank] if blank.trim().is_empty() => continue,
+                [file @ .., class] if !file.is_empty() => (beside.join(file.join(",").trim()), class.trim().to_string()), // its own commas
+                _ => {
+                    let line = record.position().map_or(0, csv::Position::line);
+                    return Err(Error::Argument(format!("{name}: line {line}: expected path,class, found `{}`", fields.join(","))));
+                }
             };
-            let bare = |field: &str| field.trim().trim_matches('"').to_string();
-            let (file, class) = (beside.join(bare(file)), bare(class));
             // A head names columns, not a file.
-            if !rows.is_empty() || file.exists() || walk::is_named_like_a_picture(&file_name(&file)) {
+            if at > 0 || file.exists() || walk::is_named_like_a_picture(&file_name(&file)) {
                 rows.push((file, class));
             }
         }
@@ -193,7 +195,7 @@ impl Eval {
             Ok(())
         })?;
         self.print(g, &clip.executor.name(), &data, &counts, &classifier.labels)?;
-        Ok(if data.failed.is_empty() { Outcome::Done } else { Outcome::SomeFailed })
+        Ok(Outcome::of(&data.failed))
     }
 
     fn print(&self, g: &Globals, device: &str, data: &Data, counts: &Counts, labels: &[String]) -> Result<()> {

@@ -1,6 +1,5 @@
 use std::collections::{HashMap, HashSet};
-use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,8 +15,9 @@ use crate::context::Globals;
 use crate::files::{EmbeddingFile, FileFormat};
 use crate::inputs::{self, Batch};
 use crate::interrupt;
-use crate::output::{Failed, failed_json, file_name, say, say_json};
+use crate::output::{Failed, failed_json, file_name, path_of, say, say_json};
 use crate::patterns::Patterns;
+use crate::place::real;
 use crate::spent::{Spent, Step};
 use crate::store::{Hash, Made, Model, Stamp, Store, hash_of};
 use crate::texts::lines;
@@ -52,7 +52,7 @@ pub struct Index {
     /// Say where the time went
     #[arg(long)]
     profile: bool,
-    /// List the files that could not be read, and why; they are tried again when they change
+    /// List the files that are no pictures, and why; they are tried again when they change
     #[arg(long, conflicts_with_all = ["paths", "paths_file", "keep_missing", "merge", "export"])]
     failed: bool,
     /// Take in what other indexes of the same model have, such as those of other shards
@@ -97,8 +97,10 @@ impl Globals {
     }
 }
 
+/// A path as the index has it: a link is what it is called, and `..` leads to one name, not to another beside it.
 pub fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).map_err(Error::io(path))
+    let whole = std::path::absolute(path).map_err(Error::io(path))?;
+    Ok(if whole.components().any(|part| part == Component::ParentDir) { real(&whole) } else { whole })
 }
 
 /// How many files had which fate.
@@ -107,6 +109,8 @@ struct Counts {
     encoded: usize,
     known: usize,
     unchanged: usize,
+    /// Of the unchanged, those that are no pictures.
+    failed_before: usize,
     removed: usize,
     merged: usize,
     spent: Spent,
@@ -133,18 +137,22 @@ impl Index {
         }
         let interrupted = interrupt::asked();
         let exported = self.export.as_deref().filter(|_| !interrupted).map(|to| export(&store, to)).transpose()?;
-        let Counts { encoded, known, unchanged, removed, merged, spent, took } = counts;
+        let Counts { encoded, known, unchanged, failed_before, removed, merged, spent, took } = counts;
         match g.json {
             true => {
                 say_json(&json!({"index": file_name(&path), "model": store.model()?.map(|m| m.name), "encoded": encoded, "known": known,
-                "unchanged": unchanged, "removed": removed, "merged": merged, "exported": exported,
+                "unchanged": unchanged, "failed_before": failed_before, "removed": removed, "merged": merged, "exported": exported,
                 "took_s": self.profile.then_some(took.as_secs_f64()), "spent_s": self.profile.then(|| spent.json()), "failed": failed_json(&failed)}))?
             }
             false => {
                 if !only_exports {
                     let merged = if self.merge.is_empty() { String::new() } else { format!("{merged} merged, ") };
+                    let before = match failed_before {
+                        0 => String::new(),
+                        n => format!(" ({n} of them no pictures: index --failed lists them)"),
+                    };
                     say(&format!(
-                        "{}: {merged}{encoded} encoded, {known} known by their content, {unchanged} unchanged, {removed} removed, {} failed",
+                        "{}: {merged}{encoded} encoded, {known} known by their content, {unchanged} unchanged{before}, {removed} removed, {} failed",
                         file_name(&path),
                         failed.len()
                     ))?;
@@ -159,9 +167,8 @@ impl Index {
         }
         if interrupted {
             g.warn("interrupted: what was encoded is in the index; run it again to go on");
-            return Ok(Outcome::Interrupted);
         }
-        Ok(if failed.is_empty() { Outcome::Done } else { Outcome::SomeFailed })
+        Ok(Outcome::of(&failed))
     }
 
     /// The paths of the command line and of the list, absolute.
@@ -183,6 +190,7 @@ impl Index {
         let found = walk::pictures_where(g, &roots, |path, what| filter.takes(path, what))?;
         let g = &g.for_index(store)?;
         let stamps = store.stamps()?;
+        let no_pictures: HashSet<String> = store.failed()?.into_iter().map(|(path, _)| path).collect();
         if stamps.is_empty() && found.pictures.is_empty() && found.failed.is_empty() && !filter.is_share() {
             return Err(walk::none());
         }
@@ -197,7 +205,10 @@ impl Index {
                 continue; // under two of the paths
             }
             match Stamp::of(&path) {
-                Ok(stamp) if stamps.get(&name) == Some(&stamp) => counts.unchanged += 1,
+                Ok(stamp) if stamps.get(&name) == Some(&stamp) => {
+                    counts.unchanged += 1;
+                    counts.failed_before += usize::from(no_pictures.contains(&name));
+                }
                 Ok(stamp) => changed.push((path, stamp)),
                 Err(error) => failed.push(Failed { input: name, error: error.to_string() }),
             }
@@ -207,7 +218,7 @@ impl Index {
         }
         if !self.keep_missing && !interrupt::asked() {
             // Not there any more, or no longer meant; a folder that cannot be looked into now is neither.
-            let unseen: Vec<&Path> = failed.iter().map(|f| Path::new(&f.input)).collect();
+            let unseen: Vec<PathBuf> = failed.iter().map(|f| path_of(&f.input)).collect();
             let gone_from = |path: &Path| {
                 let Some((root, from_root)) = roots.iter().find_map(|root| Some((root, path.strip_prefix(root).ok()?))) else {
                     return false;
@@ -216,13 +227,13 @@ impl Index {
                     Some(found) => !found.is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound),
                     None => !matches!(path.try_exists(), Ok(false)),
                 };
-                let is_unseen = || unseen.iter().any(|folder| path != *folder && path.starts_with(folder));
+                let is_unseen = || unseen.iter().any(|folder| path != folder && path.starts_with(folder));
                 let is_meant = from_root.as_os_str().is_empty() || filter.likes_whole(from_root);
                 filter.has(root, from_root) && (!is_meant || !is_there && !is_unseen())
             };
             let mut gone: Vec<&str> = stamps.keys().map(String::as_str).filter(|p| !seen.contains(*p)).collect();
             gone.sort_unstable(); // an archive's files one after the other
-            gone.retain(|path| gone_from(Path::new(path)));
+            gone.retain(|path| gone_from(&path_of(path)));
             store.remove(&gone)?;
             counts.removed = gone.len();
         }
@@ -266,19 +277,20 @@ fn encode(g: &Globals, store: &mut Store, changed: &[(PathBuf, Stamp)], counts: 
     inputs::batches_unless(g, &clip, &paths, &spent, is_known, |batch| {
         let embeddings = spent.on(Step::Encode, || pollster::block_on(clip.encode_pixels(&batch.pixels)))?;
         let hash = |name: &String| hashes.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied();
-        let Batch { names, passed, failed: mut broken, .. } = batch;
+        let Batch { names, passed, failed: mut broken, unread, .. } = batch;
         let rows = names.iter().zip(embeddings.data.chunks(clip.config.embed));
         let (good, bad): (Vec<_>, Vec<_>) = rows.partition(|(_, row)| row.iter().all(|v| v.is_finite()));
         broken.extend(bad.iter().map(|(name, _)| Failed::not_finite(name)));
         let made = good.iter().map(|(name, row)| (*name, Made::Embedding(row)));
         let made = made.chain(passed.iter().map(|name| (name, Made::Known)));
-        let made = made.chain(broken.iter().map(|f| (&f.input, Made::Error(&f.error))));
+        let no_pictures = broken.iter().filter(|f| !unread.contains(&f.input));
+        let made = made.chain(no_pictures.map(|f| (&f.input, Made::Error(&f.error))));
         let files: Vec<_> = made.map(|(name, made)| (name.clone(), stamps[name], hash(name), made)).collect();
         spent.on(Step::Write, || store.put(&files))?;
         counts.encoded += good.len();
         counts.known += passed.len();
         failed.extend(broken);
-        Ok(if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        Ok(interrupt::flow())
     })?;
     (counts.spent, counts.took) = (spent, begun.elapsed());
     Ok(())

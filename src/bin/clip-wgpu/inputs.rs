@@ -96,6 +96,8 @@ pub struct Batch {
     /// `[names, 3, size, size]`
     pub pixels: Vec<f32>,
     pub failed: Vec<Failed>,
+    /// Of those that failed, the ones that could not be read: another time they may be.
+    pub unread: Vec<String>,
     /// Pictures that it is made of.
     pub pictures: usize,
 }
@@ -140,7 +142,12 @@ pub fn batches_unless(
                     batch.pixels.extend(pixels);
                     batch.names.push(input);
                 }
-                Err(error) => batch.failed.push(Failed { input, error: error.to_string() }),
+                Err(error) => {
+                    if matches!(error, Error::Io { .. }) {
+                        batch.unread.push(input.clone());
+                    }
+                    batch.failed.push(Failed { input, error: error.to_string() });
+                }
             }
         }
         batch
@@ -148,7 +155,7 @@ pub fn batches_unless(
     let result = std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::sync_channel(1);
         let make = &make;
-        scope.spawn(move || paths.chunks(size).map(make).try_for_each(|batch| sender.send(batch)));
+        scope.spawn(move || paths.chunks(size).map(make).try_for_each(|batch| sender.send(batch).map_err(drop)));
         while let Ok(batch) = spent.on(Step::Wait, || receiver.recv()) {
             let pictures = batch.pictures as u64;
             batch.failed.iter().for_each(|failed| bar.suspend(|| complain(&failed.error)));

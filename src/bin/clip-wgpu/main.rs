@@ -16,7 +16,6 @@ mod files;
 #[cfg(feature = "index")]
 mod index;
 mod inputs;
-#[cfg(feature = "index")]
 mod interrupt;
 mod labels;
 mod model;
@@ -66,7 +65,7 @@ const EXAMPLES: &str = "Examples:
   clip-wgpu embed image -m ~/models/clip-vit-base-patch32 ~/Pictures -o pictures.npy
   clip-wgpu compare -m pico assets/samples/green-star.jpg 'a green star'
 
-Exit status: 0 all done; 1 something failed (named on stderr, the rest done); 2 wrong usage.";
+Exit status: 0 all done; 1 something failed (named on stderr, the rest done); 2 wrong usage;\n130 stopped by Ctrl-C.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -104,6 +103,18 @@ pub enum Outcome {
     /// Ctrl-C stopped it; what was done stays.
     #[cfg(feature = "index")]
     Interrupted,
+}
+
+impl Outcome {
+    /// Of work that named what `failed`.
+    pub fn of(failed: &[output::Failed]) -> Self {
+        match failed {
+            #[cfg(feature = "index")]
+            _ if interrupt::asked() => Outcome::Interrupted,
+            [] => Outcome::Done,
+            _ => Outcome::SomeFailed,
+        }
+    }
 }
 
 /// Mesa complains on stderr, whatever is asked, where there is no folder for run-time files.

@@ -23,13 +23,24 @@ pub enum Model {
     List(hub::List),
     #[cfg(feature = "hub")]
     /// Pull a model into the cache that Python shares, or its newest version
+    #[command(after_help = "Examples:
+  clip-wgpu model pull ViT-B-16/datacomp_xl_s13b_b90k
+  clip-wgpu model pull openai/clip-vit-base-patch32")]
     Pull(Named),
     #[cfg(feature = "hub")]
     /// Remove a model from the cache
+    #[command(after_help = "Example:
+  clip-wgpu model rm ViT-B-16/datacomp_xl_s13b_b90k")]
     Rm(Removed),
     /// What a model is made of, and what it takes on the device
+    #[command(after_help = "Examples:
+  clip-wgpu model info pico
+  clip-wgpu model info ~/models/clip-vit-base-patch32 --device cpu --json")]
     Info(Named),
     /// Check the GPU's numbers against the CPU's, layer by layer
+    #[command(after_help = "Examples:
+  clip-wgpu model verify pico
+  clip-wgpu model verify ~/models/clip-vit-base-patch32 --device gpu:0 --kernel product_few")]
     Verify(Named),
 }
 

@@ -2,28 +2,30 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+#[cfg(feature = "index")]
+use std::path::PathBuf;
 
 use clip_wgpu::{Error, Result};
 use serde_json::{Value, json};
 
 /// Prints text; a closed pipe (`| head`) ends the program quietly.
-fn print(text: &str) -> Result<()> {
+fn print(text: &[u8]) -> Result<()> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(text).and_then(|()| out.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         written => written.map_err(Error::io("standard output")),
     }
 }
 
-/// Prints a text and a NUL, for `xargs -0`.
+/// Prints a path, as it is, and a NUL, for `xargs -0`.
 #[cfg(feature = "index")]
-pub fn say_for_xargs(text: &str) -> Result<()> {
-    print(&format!("{text}\0"))
+pub fn say_for_xargs(path: &Path) -> Result<()> {
+    print(&[path.as_os_str().as_encoded_bytes(), b"\0"].concat())
 }
 
 /// Prints a line.
 pub fn say(line: &str) -> Result<()> {
-    print(&format!("{line}\n"))
+    print(format!("{line}\n").as_bytes())
 }
 
 /// Prints one JSON document.
@@ -71,6 +73,43 @@ pub fn file_name(path: &Path) -> String {
     }
 }
 
+/// The path that [`file_name`] made a text of; where there is a file of the very name, it is that one.
+#[cfg(feature = "index")]
+pub fn path_of(name: &str) -> PathBuf {
+    let plain = PathBuf::from(name);
+    if !name.contains("\\x") || plain.exists() {
+        return plain;
+    }
+    unescaped(name).filter(|path| file_name(path) == name).unwrap_or(plain)
+}
+
+#[cfg(all(feature = "index", unix))]
+fn unescaped(name: &str) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    let (mut bytes, mut parts) = (Vec::new(), name.split('\\'));
+    bytes.extend(parts.next()?.bytes());
+    while let Some(part) = parts.next() {
+        match part.strip_prefix('x') {
+            Some(part) => {
+                bytes.push(u8::from_str_radix(part.get(..2)?, 16).ok()?);
+                bytes.extend(part[2..].bytes());
+            }
+            None if part.is_empty() => {
+                bytes.push(b'\\');
+                bytes.extend(parts.next()?.bytes());
+            }
+            None => return None,
+        }
+    }
+    Some(std::ffi::OsString::from_vec(bytes).into())
+}
+
+/// Names that are no Unicode are not written in bytes here.
+#[cfg(all(feature = "index", not(unix)))]
+fn unescaped(_: &str) -> Option<PathBuf> {
+    None
+}
+
 /// A JSON document with one array of rows, each printed as soon as it is known: an interrupt keeps what was done.
 pub struct Document {
     rows: usize,
@@ -82,20 +121,20 @@ impl Document {
         let fields = format!("{head:#}");
         let fields = fields.trim_end_matches('}').trim_end();
         let comma = if fields.ends_with('{') { "" } else { "," };
-        print(&format!("{fields}{comma}\n  \"{key}\": ["))?;
+        print(format!("{fields}{comma}\n  \"{key}\": [").as_bytes())?;
         Ok(Self { rows: 0 })
     }
 
     pub fn row(&mut self, row: &Value) -> Result<()> {
         self.rows += 1;
-        print(&format!("{}\n    {row}", if self.rows > 1 { "," } else { "" }))
+        print(format!("{}\n    {row}", if self.rows > 1 { "," } else { "" }).as_bytes())
     }
 
     /// Closes the array and prints the fields of `tail`.
     pub fn end(self, tail: &Value) -> Result<()> {
         let fields = format!("{tail:#}");
         let fields = fields.trim_start_matches('{').trim_start_matches('\n');
-        print(&format!("{}],\n{fields}\n", if self.rows > 0 { "\n  " } else { "" }))
+        print(format!("{}],\n{fields}\n", if self.rows > 0 { "\n  " } else { "" }).as_bytes())
     }
 }
 
@@ -105,5 +144,21 @@ pub fn megabytes(bytes: u64) -> String {
     match bytes {
         1_000_000_000.. => format!("{:.1} GB", bytes as f64 / 1e9),
         _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}
+
+#[cfg(all(test, feature = "index", unix))]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    #[test]
+    fn names_in_no_unicode_are_found_again() {
+        for name in [&b"a\xff.jpg"[..], b"\xe9t\xe9\\x41/b.jpg", b"\\\xff\\\\x", b"\\x4"] {
+            let path = Path::new(OsStr::from_bytes(name));
+            assert_eq!(path_of(&file_name(path)), path);
+        }
     }
 }

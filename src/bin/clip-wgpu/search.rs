@@ -4,7 +4,7 @@ pub mod rows;
 mod since;
 
 use std::io::{BufRead, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use clip_wgpu::nearest::Hit;
@@ -15,10 +15,10 @@ use self::gallery::Entry;
 use self::query::{Part, Query, mixed};
 use self::rows::Rows;
 use crate::Outcome;
-use crate::context::Globals;
+use crate::context::{Globals, number};
 use crate::everyday::{self, Everyday};
 use crate::index::{Db, absolute};
-use crate::output::{complain, file_name, say, say_for_xargs, say_json};
+use crate::output::{Failed, complain, file_name, path_of, say, say_for_xargs, say_json};
 use crate::store::{Model, Stamp, Store};
 
 /// Search an index of pictures by words, by a picture, or by a mix of them
@@ -41,7 +41,7 @@ pub struct Search {
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
     /// The least score, a cosine. Default: any, but a description in words that fits not even the nearest picture finds nothing
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = number)]
     threshold: Option<f32>,
     /// Only pictures in this folder
     #[arg(long, value_name = "FOLDER")]
@@ -110,20 +110,20 @@ impl Search {
         let model = g.model_of(&clip)?;
         store.expect_model(&model)?;
         let wanted = |path: &str, stamp: Stamp| {
-            folder.as_ref().is_none_or(|folder| Path::new(path).starts_with(folder)) && since.is_none_or(|since| stamp.modified_ns >= since)
+            folder.as_ref().is_none_or(|folder| path_of(path).starts_with(folder)) && since.is_none_or(|since| stamp.modified_ns >= since)
         };
         let rows = Rows::read(&store, &clip, wanted)?;
         let everyday = Everyday::of(&clip, &store)?;
         let engine = Engine { g, clip, model, index, rows, everyday };
         match query {
-            Some(query) => self.answer(&engine, &query, &self.query.join(" "))?,
-            None => self.answer_lines(&engine)?,
+            Some(query) => self.answer(&engine, &query, &self.query.join(" ")).map(|()| Outcome::Done),
+            None => Ok(Outcome::of(&self.answer_lines(&engine)?)),
         }
-        Ok(Outcome::Done)
     }
 
     /// Answers each line of standard input; what is wrong with one is said, and the next is read.
-    fn answer_lines(&self, engine: &Engine<'_>) -> Result<()> {
+    fn answer_lines(&self, engine: &Engine<'_>) -> Result<Vec<Failed>> {
+        let mut failed = Vec::new();
         let stdin = std::io::stdin();
         let prompted = stdin.is_terminal();
         if prompted {
@@ -141,11 +141,16 @@ impl Search {
             if !words.is_empty()
                 && let Err(error) = Query::of(&words).and_then(|query| self.answer(engine, &query, line.trim()))
             {
-                complain(&error.to_string());
+                let error = error.to_string();
+                complain(&error);
+                if engine.g.json {
+                    say(&json!({"query": line.trim(), "error": error}).to_string())?; // a line for a line
+                }
+                failed.push(Failed { input: line, error });
             }
             prompt();
         }
-        Ok(())
+        Ok(failed)
     }
 
     fn answer(&self, engine: &Engine<'_>, query: &Query, words: &str) -> Result<()> {
@@ -157,7 +162,7 @@ impl Search {
         }
         if let Some(page) = &self.gallery {
             let entries: Vec<Entry<'_>> = hits.iter().map(|hit| Entry { score: hit.score, path: path(hit) }).collect();
-            let at = page.clone().unwrap_or_else(gallery::somewhere);
+            let at = page.clone().map_or_else(gallery::somewhere, Ok)?;
             gallery::write(&at, words, &entries)?;
             if page.is_none() {
                 let seen = open::that_detached(&at);
@@ -167,7 +172,7 @@ impl Search {
             }
         }
         if self.null {
-            hits.iter().try_for_each(|hit| say_for_xargs(path(hit)))
+            hits.iter().try_for_each(|hit| say_for_xargs(&path_of(path(hit))))
         } else if g.json {
             let hits: Vec<_> = hits.iter().map(|hit| json!({"path": path(hit), "score": hit.score})).collect();
             let nearest = nearest.map(|(hit, fit)| json!({"path": path(&hit), "score": hit.score, "fit": fit}));

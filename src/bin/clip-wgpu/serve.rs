@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use clap::Args;
 use clip_wgpu::{Clip, Error, Result};
+use serde_json::json;
 
 use self::engine::Engine;
 use crate::Outcome;
 use crate::context::Globals;
 use crate::everyday::Everyday;
 use crate::index::Db;
-use crate::output::{complain, say};
+use crate::output::{complain, say, say_json};
 use crate::search::rows::Rows;
 use crate::store::{Model, Store};
 
@@ -74,14 +75,15 @@ impl Index {
 }
 
 impl Server {
-    /// The index's rows; none where there is no index, or it cannot be read.
-    async fn rows(self: &Arc<Self>) -> Option<Arc<Rows>> {
+    /// The index's rows; none where there is no index.
+    async fn rows(self: &Arc<Self>) -> Result<Option<Arc<Rows>>> {
         let server = self.clone();
         let read = move || {
             let mut index = server.index.lock().unwrap_or_else(PoisonError::into_inner);
-            index.as_mut().and_then(|index| index.rows(&server.engine.clip).map_err(|e| complain(&e.to_string())).ok())
+            let rows = index.as_mut().map(|index| index.rows(&server.engine.clip)).transpose();
+            rows.inspect_err(|e| complain(&e.to_string()))
         };
-        tokio::task::spawn_blocking(read).await.ok().flatten()
+        tokio::task::spawn_blocking(read).await.map_err(|e| Error::io("the index")(e.into()))?
     }
 }
 
@@ -105,6 +107,7 @@ impl Serve {
         if store.is_none() {
             g.warn(&format!("{}: no index, so there is nothing to search in; /embed and /classify answer", path.display()));
         }
+        let name = model.name.clone();
         let everyday = store.as_ref().map(|store| Everyday::of(&clip, store)).transpose()?.flatten();
         let server = Server {
             engine: Engine::start(clip, g.batch.into()),
@@ -119,7 +122,12 @@ impl Serve {
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::bind(self.listen).await.map_err(Error::io(self.listen.to_string()))?;
             let at = listener.local_addr().map_err(Error::io(self.listen.to_string()))?;
-            say(&format!("http://{at}"))?;
+            let url = format!("http://{at}");
+            if g.json {
+                say_json(&json!({"url": url, "model": name}))?
+            } else {
+                say(&url)?
+            }
             axum::serve(listener, router).with_graceful_shutdown(asked_to_stop()).await.map_err(Error::io(at.to_string()))
         })?;
         g.warn("stopped: what was asked for was answered");

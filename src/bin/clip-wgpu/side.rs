@@ -19,8 +19,8 @@ pub enum Side {
 }
 
 impl Side {
-    /// What exists as a file, or is named like a picture, is a picture, any other argument a text; `image:` or `text:` before it says
-    /// which.
+    /// What exists as a file, or is named like a picture, is a picture, as is `-`, standard input; any other argument is a text. `image:`
+    /// or `text:` before it says which.
     ///
     /// # Errors
     /// [`Error::Argument`] for a folder, and a picture that is not there.
@@ -33,6 +33,7 @@ impl Side {
         }
         let path = Path::new(argument);
         match path.metadata() {
+            _ if argument == "-" => Ok(Side::Image(argument.into())),
             Ok(found) if found.is_dir() => {
                 Err(Error::Argument(format!("{argument}: is a folder, expected a picture (text:{argument} would take it as a text)")))
             }

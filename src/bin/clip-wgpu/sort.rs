@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ use crate::tag::Tagging;
 /// Sort pictures into folders by which of your labels fits best
 ///
 /// It only says what it would do; --apply does it. A picture that no label fits stays where it is, nothing is ever written over, and a
-/// sidecar (photo.jpg.xmp) goes with its picture.
+/// sidecar (photo.jpg.xmp) goes with its picture. What --copy has copied before is not copied again.
 #[derive(Args)]
 #[command(after_help = "Examples:
   clip-wgpu sort ~/Downloads --into ~/Sorted -l receipt -l screenshot -l 'a photo of people'
@@ -59,8 +60,10 @@ impl Sort {
                 return Err(Error::io(from)(io::Error::other("is a link: sort the folder that it leads to")));
             }
             let fit = fits.first().map(|(label, fit)| (label.to_string(), *fit));
-            let to = fit.as_ref().map(|(label, _)| free(&into.join(folder_name(label)).join(name), &from, &mut taken));
-            let to = to.filter(|to| *to != from);
+            let to = fit.as_ref().and_then(|(label, _)| {
+                let to = into.join(folder_name(label)).join(name);
+                place_for(&to, &from, self.copy, &mut taken)
+            });
             if let Some(to) = to.as_ref().filter(|_| self.apply) {
                 place(&from, to, self.copy)?;
             }
@@ -70,7 +73,7 @@ impl Sort {
         let Some(failed) = failed else { return Ok(Outcome::SomeFailed) };
         // Said when all is done: whoever stops listening stops nothing.
         self.say(g, &rows, &failed)?;
-        Ok(if failed.is_empty() { Outcome::Done } else { Outcome::SomeFailed })
+        Ok(Outcome::of(&failed))
     }
 
     fn say(&self, g: &Globals, rows: &[Row], failed: &[Failed]) -> Result<()> {
@@ -108,20 +111,32 @@ fn folder_name(label: &str) -> String {
     }
 }
 
-/// The path, or one with a number behind the name where another file has it; `from` itself is no other.
-fn free(path: &Path, from: &Path, taken: &mut HashSet<PathBuf>) -> PathBuf {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let numbered = |n: usize| {
-        let mut name = if n < 2 { stem.clone() } else { format!("{stem}-{n}") };
-        if let Some(extension) = path.extension() {
-            name = format!("{name}.{}", extension.to_string_lossy());
-        }
-        path.with_file_name(name)
-    };
-    let is_free = |to: &PathBuf| !taken.contains(to) && (to == from || !is_there(to) && !is_there(&sidecar_of(to)));
-    let to = (1..).map(numbered).find(is_free).expect("numbers do not end");
+/// The path, or one with a number behind the name where another file has it; `None` where `from` is there already, itself or as its
+/// copy.
+fn place_for(path: &Path, from: &Path, copy: bool, taken: &mut HashSet<PathBuf>) -> Option<PathBuf> {
+    let is_place = |to: &PathBuf| to == from || copy && are_equal(to, from) || !is_there(to) && !is_there(&sidecar_of(to));
+    let to = (1..).map(|n| numbered(path, n)).find(|to| !taken.contains(to) && is_place(to))?;
     taken.insert(to.clone());
-    to
+    Some(to).filter(|to| !is_there(to))
+}
+
+/// A path with a number behind the name.
+fn numbered(path: &Path, n: usize) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    if n > 1 {
+        name.push(format!("-{n}"));
+    }
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
+}
+
+/// Whether two files have the same bytes.
+fn are_equal(a: &Path, b: &Path) -> bool {
+    let bytes = |path: &Path| path.symlink_metadata().ok().filter(Metadata::is_file).map(|file| file.len());
+    bytes(a).is_some_and(|of_a| bytes(b) == Some(of_a)) && matches!((fs::read(a), fs::read(b)), (Ok(a), Ok(b)) if a == b)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clip_wgpu::{Error, Result};
 use half::f16;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
 use crate::archives;
@@ -73,6 +73,8 @@ pub enum Made<'a> {
 pub struct Store {
     connection: Connection,
     path: PathBuf,
+    /// Whether it lies where nothing can be written.
+    is_fixed: bool,
 }
 
 impl Store {
@@ -94,28 +96,34 @@ impl Store {
         if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         }
-        Self::connect(path)
+        Self::connect(path, true)
     }
 
     /// Opens an index that is there.
     pub fn open(path: &Path) -> Result<Self> {
         match path.metadata() {
-            Ok(_) => Self::connect(path),
-            Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
-                Err(Error::Argument(format!("{}: no index yet; make one with clip-wgpu index FOLDER", path.display())))
-            }
+            Ok(_) => Self::connect(path, false),
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound => Err(no_index(path)),
             Err(source) => Err(Error::Io { path: path.into(), source }),
         }
     }
 
-    fn connect(path: &Path) -> Result<Self> {
+    fn connect(path: &Path, begins: bool) -> Result<Self> {
         let named = |e: rusqlite::Error| sql_error(path, &e);
-        let connection = Connection::open(path).map_err(named)?;
+        let mut connection = Connection::open(path).map_err(named)?;
         connection.busy_timeout(Duration::from_secs(10)).map_err(named)?;
+        let count = |c: &Connection| c.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
+        let (tables, is_fixed) = match count(&connection) {
+            Err(error) if matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)) && !begins => {
+                connection = Connection::open(fixed(path)?).map_err(named)?;
+                (count(&connection).map_err(named)?, true)
+            }
+            tables => (tables.map_err(named)?, false),
+        };
         let pragma = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i32>(0)).map_err(named);
-        let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(named)?;
         match (pragma("application_id")?, pragma("user_version")?) {
             (APPLICATION, VERSION) => {}
+            (0, 0) if tables == 0 && !begins => return Err(no_index(path)),
             (0, 0) if tables == 0 => {
                 // All or nothing: an index that was killed here is begun again.
                 let begin =
@@ -130,10 +138,12 @@ impl Store {
             }
             _ => return Err(Error::Argument(format!("{}: expected an index of clip-wgpu, found another database", path.display()))),
         }
-        // Readers and the one writer do not wait for each other; what is committed outlives a kill.
-        connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).map_err(named)?;
-        connection.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON").map_err(named)?;
-        Ok(Self { connection, path: path.into() })
+        if !is_fixed {
+            // Readers and the one writer do not wait for each other; what is committed outlives a kill.
+            connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).map_err(named)?;
+            connection.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON").map_err(named)?;
+        }
+        Ok(Self { connection, path: path.into(), is_fixed })
     }
 
     fn named(&self) -> impl Fn(rusqlite::Error) -> Error + '_ {
@@ -230,9 +240,11 @@ impl Store {
     pub fn merge(&mut self, other: &Path) -> Result<usize> {
         let wrong = || Error::Argument(format!("{}: expected a name in UTF-8", other.display()));
         let name = other.to_str().ok_or_else(wrong)?;
-        let model = Self::open(other)?.model()?;
-        let Some(model) = model else { return Ok(0) }; // an empty one
+        let store = Self::open(other)?;
+        let Some(model) = store.model()? else { return Ok(0) }; // an empty one
         self.expect_model(&model)?;
+        let name = if store.is_fixed { fixed(other)? } else { name.into() };
+        drop(store);
         let named = |e: rusqlite::Error| sql_error(other, &e);
         self.connection.execute("ATTACH ? AS other", [name]).map_err(named)?;
         let merged = (|| {
@@ -293,6 +305,27 @@ impl Store {
         }
         Ok(())
     }
+}
+
+fn no_index(path: &Path) -> Error {
+    Error::Argument(format!("{}: no index yet; make one with clip-wgpu index FOLDER", path.display()))
+}
+
+/// SQLite's name of a file that lies where nothing can be written, such as a disk that is mounted to be read only: it is read without
+/// the files that SQLite keeps beside one, which are not there when an index was closed.
+///
+/// # Errors
+/// [`Error::Argument`] where it was not closed.
+fn fixed(path: &Path) -> Result<String> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    if Path::new(&log).metadata().is_ok_and(|log| log.len() > 0) {
+        let what = "lies where nothing can be written, and was not closed: its last changes are in the file beside it that ends in -wal";
+        return Err(Error::Argument(format!("{}: {what}; search it once where it can be written", path.display())));
+    }
+    let path = path.to_str().ok_or_else(|| Error::Argument(format!("{}: expected a name in UTF-8", path.display())))?;
+    let escaped = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    Ok(format!("file:{escaped}?immutable=1"))
 }
 
 fn sql_error(path: &Path, error: &rusqlite::Error) -> Error {

@@ -9,13 +9,15 @@ use serde_json::{Value, json};
 
 use crate::Outcome;
 use crate::archives;
-use crate::context::Globals;
+use crate::context::{Globals, number};
 use crate::everyday::Everyday;
 use crate::files::write_whole;
 use crate::inputs;
+use crate::interrupt;
 use crate::labels::Labels;
 use crate::output::{Failed, complain, failed_json, file_name, say, say_json};
 use crate::place::{own, sidecar_of};
+use crate::spent::Spent;
 use crate::walk;
 
 /// Say which of your labels fit each picture: none, one or several
@@ -34,8 +36,8 @@ pub struct Tag {
     #[command(flatten)]
     tagging: Tagging,
     /// The most labels of a picture
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    top: usize,
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    top: u32,
     /// Write them beside each picture, as PICTURE.xmp
     #[arg(long)]
     sidecar: bool,
@@ -47,13 +49,13 @@ pub struct Tagging {
     #[command(flatten)]
     labels: Labels,
     /// The least fit: by how many standard deviations a label must score above everyday things
-    #[arg(long, value_name = "X", default_value_t = 2.8, allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", default_value_t = 2.8, allow_negative_numbers = true, value_parser = number)]
     least: f32,
 }
 
 impl Tagging {
     /// Calls `f` with each picture and the labels that fit it, best first, each with its fit; `None` where a label was refused. Where it
-    /// `writes` beside or moves the pictures, each is a file, and comes once.
+    /// `writes` beside or moves the pictures, each is a file, and comes once, and Ctrl-C stops between two batches.
     pub fn each(
         &self,
         g: &Globals,
@@ -71,30 +73,40 @@ impl Tagging {
         let everyday = Everyday::new(&clip)?;
         let width = clip.config.embed;
         let named: HashMap<String, &PathBuf> = found.pictures.iter().map(|path| (file_name(path), path)).collect();
-        inputs::batches(g, &clip, &found.pictures, |batch| {
-            found.failed.extend(batch.failed);
-            let embeddings = pollster::block_on(clip.encode_pixels(&batch.pixels))?;
-            for (name, row) in batch.names.iter().zip(embeddings.data.chunks(width)) {
-                if row.iter().any(|v| !v.is_finite()) {
-                    found.failed.push(Failed::not_finite(name));
-                    continue;
-                }
-                let usual = everyday.on(row);
-                let fit = |text: &[f32]| usual.fit(text.iter().zip(row).map(|(a, b)| a * b).sum());
-                let fits = classifier.labels.iter().map(String::as_str).zip(classifier.texts.data.chunks(width).map(fit));
-                let mut fits: Vec<(&str, f32)> = fits.filter(|(_, fit)| *fit >= self.least).collect();
-                fits.sort_by(|a, b| b.1.total_cmp(&a.1));
-                match f(named[name], &fits) {
-                    Err(Error::Io { path, source }) => {
-                        let error = format!("{}: {source}", path.display());
-                        complain(&error);
-                        found.failed.push(Failed { input: name.clone(), error });
+        if writes {
+            interrupt::watch("stopping after this batch; Ctrl-C again ends it at once")?;
+        }
+        inputs::batches_unless(
+            g,
+            &clip,
+            &found.pictures,
+            &Spent::default(),
+            |_, _| false,
+            |batch| {
+                found.failed.extend(batch.failed);
+                let embeddings = pollster::block_on(clip.encode_pixels(&batch.pixels))?;
+                for (name, row) in batch.names.iter().zip(embeddings.data.chunks(width)) {
+                    if row.iter().any(|v| !v.is_finite()) {
+                        found.failed.push(Failed::not_finite(name));
+                        continue;
                     }
-                    done => done?,
+                    let usual = everyday.on(row);
+                    let fit = |text: &[f32]| usual.fit(text.iter().zip(row).map(|(a, b)| a * b).sum());
+                    let fits = classifier.labels.iter().map(String::as_str).zip(classifier.texts.data.chunks(width).map(fit));
+                    let mut fits: Vec<(&str, f32)> = fits.filter(|(_, fit)| *fit >= self.least).collect();
+                    fits.sort_by(|a, b| b.1.total_cmp(&a.1));
+                    match f(named[name], &fits) {
+                        Err(Error::Io { path, source }) => {
+                            let error = format!("{}: {source}", path.display());
+                            complain(&error);
+                            found.failed.push(Failed { input: name.clone(), error });
+                        }
+                        done => done?,
+                    }
                 }
-            }
-            Ok(())
-        })?;
+                Ok(interrupt::flow())
+            },
+        )?;
         Ok(Some(found.failed))
     }
 }
@@ -121,7 +133,7 @@ impl Tag {
     pub fn run(self, g: &Globals) -> Result<Outcome> {
         let mut rows: Vec<(String, Vec<(String, f32)>)> = Vec::new();
         let failed = self.tagging.each(g, &self.paths, self.sidecar, |picture, fits| {
-            let fits = &fits[..self.top.min(fits.len())];
+            let fits = &fits[..fits.len().min(self.top as usize)];
             rows.push((file_name(picture), fits.iter().map(|(label, fit)| (label.to_string(), *fit)).collect()));
             let labels: Vec<&str> = fits.iter().map(|(label, _)| *label).collect();
             if self.sidecar { write_sidecar(picture, &labels) } else { Ok(()) }
@@ -138,7 +150,7 @@ impl Tag {
                 say(&format!("{name}: {}", if labels.is_empty() { "none of these".into() } else { labels.join(", ") }))?;
             }
         }
-        Ok(if failed.is_empty() { Outcome::Done } else { Outcome::SomeFailed })
+        Ok(Outcome::of(&failed))
     }
 }
 

@@ -23,8 +23,8 @@ impl Line {
     }
 }
 
-/// The lines of a file, blank ones too: UTF-8 with or without a byte order mark, or UTF-16 with one; ended by LF or CRLF.
-pub fn lines(path: &Path) -> Result<Vec<Line>> {
+/// The bytes of a file in UTF-8 with or without a byte order mark, or in UTF-16 with one, as UTF-8 without; and what errors call it.
+pub fn utf8_of(path: &Path) -> Result<(Vec<u8>, String)> {
     let (bytes, name) = bytes_of(path)?;
     let bytes = match &bytes[..] {
         [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
@@ -32,6 +32,12 @@ pub fn lines(path: &Path) -> Result<Vec<Line>> {
         [0xef, 0xbb, 0xbf, rest @ ..] => rest.to_vec(),
         _ => bytes,
     };
+    Ok((bytes, name))
+}
+
+/// The lines of a file, blank ones too, ended by LF or CRLF.
+pub fn lines(path: &Path) -> Result<Vec<Line>> {
+    let (bytes, name) = utf8_of(path)?;
     let whole = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     if whole.is_empty() && bytes.is_empty() {
         return Ok(Vec::new());
@@ -70,7 +76,7 @@ pub fn labels(g: &Globals, arguments: &[String], file: Option<&Path>) -> Result<
 /// Texts from the command line and from a file of one per line (`-`: standard input).
 #[derive(Args)]
 pub struct Texts {
-    /// The texts
+    /// The texts; `-` reads standard input, a text a line
     #[arg(value_name = "TEXT")]
     texts: Vec<String>,
     /// A file with one text per line, a blank line being an empty text; `-` reads standard input
@@ -80,7 +86,13 @@ pub struct Texts {
 
 impl Texts {
     pub fn all(&self) -> Result<Vec<Line>> {
-        let mut all: Vec<Line> = self.texts.iter().map(|text| Line::argument(text)).collect();
+        let mut all = Vec::new();
+        for text in &self.texts {
+            match text.as_str() {
+                "-" => all.extend(lines(Path::new("-"))?),
+                text => all.push(Line::argument(text)),
+            }
+        }
         all.extend(self.texts_file.as_deref().map(lines).transpose()?.into_iter().flatten());
         match all.is_empty() {
             true => Err(Error::Argument("expected at least one text, or --texts-file with one per line; found none".into())),

@@ -56,6 +56,6 @@ impl Tokenize {
         if g.json {
             say_json(&json!({"model": g.model, "texts": documents, "failed": failed_json(&failed)}))?;
         }
-        Ok(if failed.is_empty() { Outcome::Done } else { Outcome::SomeFailed })
+        Ok(Outcome::of(&failed))
     }
 }

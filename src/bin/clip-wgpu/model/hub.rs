@@ -10,6 +10,9 @@ use crate::context::Globals;
 use crate::output::{megabytes, say, say_json};
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  clip-wgpu model list
+  clip-wgpu model list --all --json")]
 pub struct List {
     /// Also those without a published accuracy
     #[arg(long)]

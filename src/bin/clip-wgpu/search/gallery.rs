@@ -10,6 +10,7 @@ use image::{ImageBuffer, Rgb};
 use rayon::prelude::*;
 
 use crate::inputs;
+use crate::output::path_of;
 
 /// The longer side of a thumbnail, in pixels.
 const SIDE: u32 = 320;
@@ -52,12 +53,13 @@ figcaption {{ overflow: hidden; text-overflow: ellipsis; white-space: nowrap }}
 }
 
 fn figure(entry: &Entry<'_>) -> String {
-    let (path, name) = (escaped(entry.path), Path::new(entry.path).file_name().map(|n| n.to_string_lossy()).unwrap_or_default());
-    let picture = match thumbnail(Path::new(entry.path)) {
+    let file = path_of(entry.path);
+    let (path, name) = (escaped(entry.path), file.file_name().map(|n| n.to_string_lossy()).unwrap_or_default());
+    let picture = match thumbnail(&file) {
         Ok(jpeg) => format!("<img alt='' src='data:image/jpeg;base64,{}'>", BASE64_STANDARD.encode(jpeg)),
         Err(error) => format!("<p>{}</p>", escaped(&error.to_string())),
     };
-    let link = url(entry.path);
+    let link = url(&file);
     format!(
         "<figure title='{path}'><a href='{link}'>{picture}</a><figcaption>{:.3} {}</figcaption></figure>\n",
         entry.score,
@@ -83,14 +85,17 @@ fn escaped(text: &str) -> String {
 }
 
 /// A file's address.
-fn url(path: &str) -> String {
+fn url(path: &Path) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~/:".contains(&b);
     let of = |b: u8| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") };
-    let path = path.replace('\\', "/");
-    format!("file://{}{}", if path.starts_with('/') { "" } else { "/" }, path.bytes().map(of).collect::<String>())
+    let bytes = path.as_os_str().as_encoded_bytes().iter().map(|b| if cfg!(windows) && *b == b'\\' { b'/' } else { *b });
+    format!("file://{}{}", if path.starts_with("/") { "" } else { "/" }, bytes.map(of).collect::<String>())
 }
 
-/// The page for results that are shown at once.
-pub fn somewhere() -> PathBuf {
-    std::env::temp_dir().join(format!("clip-wgpu-search-{}.html", std::process::id()))
+/// A page for results that are shown at once, in a new file that others on this machine cannot read.
+pub fn somewhere() -> Result<PathBuf> {
+    let folder = std::env::temp_dir();
+    let page = tempfile::Builder::new().prefix("clip-wgpu-search-").suffix(".html").tempfile_in(&folder).map_err(Error::io(folder))?;
+    let (_, path) = page.keep().map_err(|e| Error::io(e.file.path())(e.error))?;
+    Ok(path)
 }

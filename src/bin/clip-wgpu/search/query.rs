@@ -21,7 +21,7 @@ impl Query {
     /// [`Error::Argument`] for a sign with nothing beside it, and a picture that is not there.
     pub fn of(words: &[String]) -> Result<Self> {
         let term = |(weight, text): (f32, String)| {
-            let side = Side::of(if text == "-" { "image:-" } else { &text })?; // standard input
+            let side = Side::of(&text)?;
             Ok(Term { weight, text, side })
         };
         terms(words)?.into_iter().map(term).collect::<Result<_>>().map(Query)

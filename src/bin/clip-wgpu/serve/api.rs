@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use super::Server;
 use super::engine::{Refusal, Work};
+use crate::output::path_of;
 use crate::search::gallery;
 use crate::search::rows::Rows;
 use crate::search::{self, query::Part};
@@ -94,10 +95,13 @@ pub fn router(server: Arc<Server>, most_bytes: usize) -> Router {
 /// Lets in who has the token; without one, only who names this machine as a loopback address does: a page of another site that
 /// had its own name point here cannot read your pictures.
 async fn allowed(State(server): Shared, request: Request, next: Next) -> Response {
-    match refusal(&server, &request) {
+    let mut response = match refusal(&server, &request) {
         Some(no) => no.into_response(),
         None => next.run(request).await,
-    }
+    };
+    // Nor may it show your pictures as its own.
+    response.headers_mut().insert("cross-origin-resource-policy", header::HeaderValue::from_static("same-origin"));
+    response
 }
 
 fn refusal(server: &Server, request: &Request) -> Option<No> {
@@ -137,7 +141,7 @@ async fn page() -> impl IntoResponse {
 async fn status(State(server): Shared) -> Answer {
     let count = |of: &std::sync::atomic::AtomicU64| of.load(Ordering::Relaxed);
     let counts = &server.engine.counts;
-    let pictures = server.rows().await.map_or(0, |rows| rows.paths.len());
+    let pictures = server.rows().await.map_err(unreadable)?.map_or(0, |rows| rows.paths.len());
     Ok(Json(
         json!({"model": server.model, "device": server.engine.clip.executor.name(), "width": server.engine.clip.config.embed, "pictures": pictures,
         "encoded": {"requests": count(&counts.requests), "batches": count(&counts.batches), "items": count(&counts.items)}}),
@@ -225,7 +229,12 @@ async fn pictures(State(server): Shared, page: Result<Query<Page>, axum::extract
 }
 
 async fn indexed(server: &Arc<Server>) -> Result<Arc<Rows>, No> {
-    server.rows().await.ok_or_else(|| No::new(StatusCode::NOT_FOUND, "no index was served: make one with clip-wgpu index FOLDER"))
+    let none = || No::new(StatusCode::NOT_FOUND, "no index was served: make one with clip-wgpu index FOLDER");
+    server.rows().await.map_err(unreadable)?.ok_or_else(none)
+}
+
+fn unreadable(error: Error) -> No {
+    No::new(StatusCode::INTERNAL_SERVER_ERROR, error)
 }
 
 #[derive(Deserialize)]
@@ -238,12 +247,12 @@ struct Of {
 /// Of an indexed picture only.
 async fn thumbnail(State(server): Shared, of: Result<Query<Of>, axum::extract::rejection::QueryRejection>) -> Result<Response, No> {
     let Query(Of { path, .. }) = of.map_err(|e| No::bad(e.body_text()))?;
-    let known = server.rows().await.is_some_and(|rows| rows.paths.binary_search(&path).is_ok());
-    if !known {
+    let rows = server.rows().await.map_err(unreadable)?;
+    if rows.is_none_or(|rows| rows.paths.binary_search(&path).is_err()) {
         return Err(No::new(StatusCode::NOT_FOUND, "no picture of the index"));
     }
     let _one = server.decoders.acquire().await.map_err(closed)?;
-    let jpeg = tokio::task::spawn_blocking(move || gallery::thumbnail(std::path::Path::new(&path))).await.map_err(broken)?;
+    let jpeg = tokio::task::spawn_blocking(move || gallery::thumbnail(&path_of(&path))).await.map_err(broken)?;
     let jpeg = jpeg.map_err(|e| No::new(StatusCode::NOT_FOUND, e))?;
     Ok(([(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "private, max-age=3600")], jpeg).into_response())
 }
