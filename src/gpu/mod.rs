@@ -243,14 +243,14 @@ impl Gpu {
         let mut gpu = Self::from_device(adapter, device, queue, Polling::of_our_own);
         gpu.caps.shared = false;
         gpu.caps.cooperative_fault = fault;
-        let lost = gpu.lost().clone();
-        gpu.device.set_device_lost_callback(move |_, _| lost.tell());
+        let lost = gpu.on_device_lost();
+        gpu.device.set_device_lost_callback(move |_, _| lost());
         Ok(gpu)
     }
 
     /// Shares a device and queue that the application already has from `adapter`. `polling` says who polls: [`Polling::of_our_own`] a thread
     /// of ours, [`Polling::by_the_application`] the application, which then must until a result is there; in the browser
-    /// nobody has to. No callback of the application's is replaced: its own for a lost device calls [`Gpu::device_was_lost`].
+    /// nobody has to. No callback of the application's is replaced: its own for a lost device calls [`Gpu::on_device_lost`].
     pub fn from_device(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue, polling: fn(&wgpu::Device) -> Polling) -> Self {
         let (info, limits, features) = (adapter.get_info(), device.limits(), device.features());
         let offered = CooperativeMatrix::of(adapter);
@@ -347,10 +347,11 @@ impl Gpu {
         self.lost().or(&mut receiver).await.ok_or_else(|| Error::DeviceLost(when.into()))
     }
 
-    /// For an application's own device ([`Gpu::from_device`]): what its `set_device_lost_callback` has to call, so that whoever waits for
-    /// a result is told; wgpu calls nobody else.
-    pub fn device_was_lost(&self) {
-        self.lost().tell();
+    /// What a device's `set_device_lost_callback` has to call, an application's own ([`Gpu::from_device`]), too: then whoever waits for a
+    /// result is told, whom wgpu does not call any more. It holds nothing of the device.
+    pub fn on_device_lost(&self) -> impl Fn() + Send + Sync + 'static {
+        let lost = self.lost().clone();
+        move || lost.tell()
     }
 
     /// Whether it is lost, and what tells.

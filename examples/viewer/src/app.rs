@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use clip_wgpu::Device;
 use clip_wgpu::gpu::Gpu;
 use eframe::egui;
 use eframe::egui_wgpu::{RenderState, WgpuConfiguration, WgpuSetup};
@@ -12,6 +13,7 @@ use crate::arguments::Arguments;
 use crate::capture::Capture;
 use crate::device;
 use crate::engine::{Ask, Engine, Said};
+use crate::frame::Shown;
 use crate::labels::LabelSet;
 use crate::record::Recording;
 
@@ -20,13 +22,26 @@ use crate::record::Recording;
 /// # Errors
 /// A sentence for the user.
 pub fn run(arguments: Arguments, set: LabelSet) -> Result<(), String> {
-    let kept = Arc::new(Mutex::new(Kept { arguments, set, again: true, note: None, over: None }));
+    let recording = arguments.record.as_deref().map(Recording::start).transpose()?;
+    let kept = Arc::new(Mutex::new(Kept { arguments, set, recording, again: true, note: None, over: None }));
     let take = |kept: &Mutex<Kept>| {
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut kept.again).then(|| kept.arguments.device.clone())
     };
+    let mut before: Option<Device> = None;
     while let Some(wanted) = take(&kept) {
-        let opened = device::open(&wanted)?;
+        let opened = match (device::open(&wanted), before.take()) {
+            (Ok(opened), _) => opened,
+            (Err(why), None) => return Err(why),
+            // What was chosen does not open, or is there no more: the window goes on where it was, or wherever it can.
+            (Err(why), Some(device)) => {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.arguments.device = if device == wanted { Device::Auto } else { device };
+                (kept.again, kept.note) = (true, Some(Err(why)));
+                continue;
+            }
+        };
+        before = Some(wanted);
         let options = eframe::NativeOptions {
             viewport: egui::ViewportBuilder::default().with_title("clip-wgpu viewer").with_inner_size([1100.0, 720.0]),
             wgpu_options: WgpuConfiguration { wgpu_setup: WgpuSetup::Existing(opened.setup), ..Default::default() },
@@ -57,7 +72,7 @@ fn no_window(error: &eframe::Error) -> String {
 }
 
 /// A label's place among those of the set.
-fn place(set: &LabelSet, label: Option<&str>) -> Option<usize> {
+pub fn place(set: &LabelSet, label: Option<&str>) -> Option<usize> {
     set.names().position(|name| Some(name) == label)
 }
 
@@ -73,6 +88,7 @@ pub type Note = Result<String, String>;
 pub struct Kept {
     pub arguments: Arguments,
     pub set: LabelSet,
+    pub recording: Option<Recording>,
     /// Whether the window is to be opened again.
     pub again: bool,
     pub note: Option<Note>,
@@ -100,6 +116,8 @@ pub struct Viewer {
     /// Scores as numbers, which change four times a second at most.
     pub numbers: (Instant, Vec<f32>),
     pub best_first: bool,
+    /// The labels as they stand one below another.
+    pub order: Vec<usize>,
     /// The label whose place in the picture is shown.
     pub located: Option<String>,
     /// What makes the rest of the picture dark.
@@ -132,9 +150,9 @@ impl Viewer {
         adapters: Vec<String>,
         kept: Arc<Mutex<Kept>>,
     ) -> Self {
-        let (arguments, set, note) = {
+        let (arguments, set, note, recording) = {
             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-            (kept.arguments.clone(), kept.set.clone(), kept.note.take())
+            (kept.arguments.clone(), kept.set.clone(), kept.note.take(), kept.recording.take())
         };
         let capture = Capture::start(&arguments.source, arguments.every(), Some(&gpu), repaint(context));
         engine.ask(Ask::Watch(capture.clone()));
@@ -152,13 +170,6 @@ impl Viewer {
             record: arguments.record.clone().unwrap_or("scores.csv".into()).display().to_string(),
             ..Typed::default()
         };
-        let (mut note, mut recording) = (note, None);
-        if let Some(path) = &arguments.record {
-            match Recording::start(path) {
-                Ok(started) => recording = Some(started),
-                Err(message) => note = Some(Err(message)),
-            }
-        }
         Self {
             engine,
             said: Said::default(),
@@ -174,6 +185,7 @@ impl Viewer {
             recorded: 0,
             numbers: (Instant::now(), Vec::new()),
             best_first: false,
+            order: Vec::new(),
             located,
             shade: None,
             draw: Duration::ZERO,
@@ -185,7 +197,10 @@ impl Viewer {
 
     /// The labels were edited.
     pub fn relabel(&mut self) {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).set = self.set.clone();
+        let kept = std::mem::replace(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner).set, self.set.clone());
+        if kept == self.set {
+            return; // a field was left as it was
+        }
         self.engine.ask(Ask::Look(self.set.clone()));
         self.locate(self.located.clone());
     }
@@ -202,6 +217,10 @@ impl Viewer {
     pub fn watch(&mut self, context: &egui::Context, source: &str) {
         self.arguments.source = source.into();
         self.typed.source = source.into();
+        self.capture.close(); // now, not when the engine is through with a model
+        if let Some((_, number, _)) = &mut self.drawn {
+            *number = u64::MAX; // no frame of this source
+        }
         self.capture = Capture::start(source, self.arguments.every(), Some(&self.gpu), repaint(context));
         self.engine.ask(Ask::Watch(self.capture.clone()));
         self.keep();
@@ -257,6 +276,7 @@ impl Viewer {
     fn open_again(&mut self, context: &egui::Context, note: Option<Note>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         (kept.again, kept.note) = (true, note);
+        kept.recording = self.recording.take().or(kept.recording.take());
         self.capture.close();
         context.send_viewport_cmd(egui::ViewportCommand::Close);
     }
@@ -279,6 +299,13 @@ impl Viewer {
         }
         let (shown, stopped) = self.capture.newest();
         self.stopped = stopped;
+        if let (Some(render), Some(Shown { frame, texture: None, .. })) = (&self.render, &shown) {
+            let (width, height) = (frame.width, frame.height);
+            self.stopped = Some(format!("{width} × {height} pixels are more than this device draws; they are scored all the same"));
+            if let Some((id, ..)) = self.drawn.take() {
+                render.renderer.write().free_texture(&id);
+            }
+        }
         if let (Some(render), Some(shown)) = (&self.render, shown)
             && let Some(texture) = shown.texture
             && self.drawn.is_none_or(|(_, number, _)| number != shown.number)
@@ -313,11 +340,15 @@ impl Viewer {
 
     fn take_dropped(&mut self, context: &egui::Context) {
         let dropped = context.input(|i| i.raw.dropped_files.clone());
+        let mut source = None;
         for path in dropped.into_iter().map(|file| file.path().to_path_buf()) {
             match path.extension().and_then(|e| e.to_str()) {
                 Some("json" | "txt") => self.open_labels(&path),
-                _ => self.watch(context, &path.display().to_string()),
+                _ => source = Some(path), // of several the last
             }
+        }
+        if let Some(path) = source {
+            self.watch(context, &path.display().to_string());
         }
     }
 }

@@ -90,7 +90,7 @@ fn run(slot: &Slot, what: &str, every: Duration, mut textures: Option<Textures>,
         };
         match next {
             Ok(frame) => {
-                let texture = textures.as_mut().map(|t| t.upload(&frame));
+                let texture = textures.as_mut().and_then(|t| t.upload(&frame));
                 let shown = Shown { frame: Arc::new(frame), texture, number, capture: begun.elapsed() };
                 number += 1;
                 slot.put(|newest| *newest = Newest { shown: Some(shown), stopped: None });

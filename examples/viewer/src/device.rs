@@ -36,6 +36,8 @@ pub fn open(wanted: &Device) -> Result<Opened, String> {
         // What goes wrong is said where it is met; the default would end the program.
         device.on_uncaptured_error(std::sync::Arc::new(|e| eprintln!("viewer: {e}")));
         let gpu = Gpu::from_device(&adapter, device.clone(), queue.clone(), Polling::of_our_own);
+        let lost = gpu.on_device_lost();
+        device.set_device_lost_callback(move |_, _| lost());
         let executor = if runs { Executor::Gpu(gpu.clone()) } else { Executor::Host };
         Ok(Opened { setup: WgpuSetupExisting { instance, adapter, device, queue }, executor, gpu, names })
     })

@@ -62,6 +62,8 @@ pub struct Said {
     /// Of `EXAMPLES`, while a thing is taught.
     pub examples: Option<(String, usize)>,
     pub complaint: Option<String>,
+    /// Why the newest frame was not scored.
+    pub unscored: Option<String>,
     pub lost: bool,
 }
 
@@ -155,9 +157,11 @@ impl<F: Fn() + Send + Sync + Clone + 'static> Worker<F> {
     fn run(mut self) {
         let (mut seen, mut last) = (None, Instant::now());
         loop {
-            let ask = match self.watched.as_ref().filter(|_| !self.paused && self.model.is_some()) {
-                Some(_) => self.asked.try_recv(),
-                None => self.asked.recv().map_err(|_| TryRecvError::Disconnected), // there is nothing else to do
+            // Paused, the frame that stands there is scored once more where the labels are others.
+            let scores = self.watched.is_some() && self.model.is_some() && (!self.paused || seen.is_none());
+            let ask = match scores {
+                true => self.asked.try_recv(),
+                false => self.asked.recv().map_err(|_| TryRecvError::Disconnected), // there is nothing else to do
             };
             match ask {
                 Ok(ask) => self.answer(ask, &mut seen),
@@ -234,7 +238,7 @@ impl<F: Fn() + Send + Sync + Clone + 'static> Worker<F> {
         };
         let model = Model::load(name, &executor, progress)?;
         self.say(|said| {
-            said.state = State::Running;
+            said.state = if self.paused { State::Paused } else { State::Running };
             (said.model, said.device, said.size, said.squashes) = (name.into(), executor.name(), model.size(), model.squashes());
             said.weight_bytes = model.weight_bytes();
             said.trained_for = Some(model.score());
@@ -270,7 +274,7 @@ impl<F: Fn() + Send + Sync + Clone + 'static> Worker<F> {
         if let Some((text, rows)) = &mut self.lesson {
             match model.embedding(shown) {
                 Ok(row) => rows.push(row),
-                Err(e) => return self.fail(&e, |said, e| said.complaint = Some(e)),
+                Err(e) => return self.fail(&e, |said, e| said.unscored = Some(e)),
             }
             let (text, count, done) = (text.clone(), rows.len(), (rows.len() == EXAMPLES).then(|| prototype(rows)));
             let over = done.is_some();
@@ -293,7 +297,7 @@ impl<F: Fn() + Send + Sync + Clone + 'static> Worker<F> {
                 let smoothing = self.smoothing;
                 self.say(|said| {
                     said.smooth.take(&scored.scores, between, smoothing);
-                    (said.raw, said.heat) = (scored.scores, heat);
+                    (said.raw, said.heat, said.unscored) = (scored.scores, heat, None);
                     said.frames += 1;
                     said.number = shown.number;
                     said.times.push_back(Times { capture: shown.capture, score: scored.took, between });
@@ -303,7 +307,7 @@ impl<F: Fn() + Send + Sync + Clone + 'static> Worker<F> {
                 });
             }
             Ok(None) => {}
-            Err(e) => self.fail(&e, |said, e| said.complaint = Some(e)),
+            Err(e) => self.fail(&e, |said, e| said.unscored = Some(e)),
         }
     }
 }

@@ -68,7 +68,11 @@ impl Textures {
         Self { device: gpu.device.clone(), queue: gpu.queue.clone(), made: Vec::new() }
     }
 
-    pub fn upload(&mut self, frame: &Frame) -> Arc<wgpu::Texture> {
+    /// The frame as a texture; `None` for one that is larger than the device's are.
+    pub fn upload(&mut self, frame: &Frame) -> Option<Arc<wgpu::Texture>> {
+        if frame.width.max(frame.height) > self.device.limits().max_texture_dimension_2d {
+            return None;
+        }
         let size = wgpu::Extent3d { width: frame.width, height: frame.height, depth_or_array_layers: 1 };
         self.made.retain(|t| t.size() == size || Arc::strong_count(t) > 1);
         let free = self.made.iter().find(|t| t.size() == size && Arc::strong_count(t) == 1).cloned();
@@ -88,7 +92,8 @@ impl Textures {
         });
         let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(4 * frame.width), rows_per_image: None };
         self.queue.write_texture(texture.as_image_copy(), &frame.rgba, layout, size);
-        texture
+        self.queue.submit([]); // else wgpu keeps the bytes until somebody submits, which a hidden window does not
+        Some(texture)
     }
 }
 

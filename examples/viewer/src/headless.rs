@@ -11,6 +11,7 @@ use crate::arguments::Arguments;
 use crate::frame::{Shown, Textures};
 use crate::labels::LabelSet;
 use crate::model::Model;
+use crate::record::Recording;
 use crate::score::Smooth;
 use crate::source::{self, Stop};
 
@@ -37,7 +38,8 @@ pub fn run(arguments: &Arguments, set: LabelSet) -> Result<(), String> {
         eprint!("\r\x1b[K"); // over what it said of loading
     }
     model.look_for(&set).map_err(|e| e.to_string())?;
-    let names: Vec<&str> = set.names().collect();
+    let names: Vec<String> = set.names().map(String::from).collect();
+    let mut recording = arguments.record.as_deref().map(Recording::start).transpose()?;
     let mut textures = match &executor {
         Executor::Gpu(gpu) => Some(Textures::new(gpu)),
         _ => None,
@@ -56,18 +58,18 @@ pub fn run(arguments: &Arguments, set: LabelSet) -> Result<(), String> {
             Err(Stop::Over) => break,
             Err(stop) => return Err(gone(stop)),
         };
-        let texture = textures.as_mut().map(|t| t.upload(&frame));
+        let texture = textures.as_mut().and_then(|t| t.upload(&frame));
         let now = Shown { frame: Arc::new(frame), texture, number, capture: begun.elapsed() };
         let Some(scored) = model.scored(&now).map_err(|e| e.to_string())? else { return Err("expected a label, found none".into()) };
         smooth.take(&scored.scores, std::mem::replace(&mut last, Instant::now()).elapsed(), arguments.smoothing());
-        let leader = crate::score::best(&scored.scores).map_or("", |i| names[i]);
+        let leader = crate::score::best(&scored.scores).map_or("", |i| &names[i]);
         let place = arguments.located.as_ref().and_then(|label| names.iter().position(|name| name == label));
         let heat = place.map(|label| model.located(&now, label)).transpose().map_err(|e| e.to_string())?.flatten();
         let line = match arguments.json {
             true => {
                 let scores: serde_json::Map<String, serde_json::Value> =
-                    names.iter().map(|n| n.to_string()).zip(scored.scores.iter().map(|s| json!(s))).collect();
-                let leads = smooth.leader.map(|i| names[i]);
+                    names.iter().cloned().zip(scored.scores.iter().map(|s| json!(s))).collect();
+                let leads = smooth.leader.map(|i| &names[i]);
                 let ms = |time: Duration| (time.as_secs_f64() * 1e5).round() / 100.0;
                 let mut line = json!({ "frame": number, "name": now.frame.name, "label": leader, "leads": leads, "scores": scores,
                         "capture_ms": ms(now.capture), "score_ms": ms(scored.took) });
@@ -81,6 +83,9 @@ pub fn run(arguments: &Arguments, set: LabelSet) -> Result<(), String> {
                 format!("{}\t{leader}\t{best:.3}", now.frame.name.clone().unwrap_or(number.to_string()))
             }
         };
+        if let Some(recording) = &mut recording {
+            recording.write(number, &names, &scored.scores)?;
+        }
         if writeln!(out, "{line}").is_err() {
             return Ok(()); // whoever read it has gone
         }

@@ -85,11 +85,12 @@ impl LabelSet {
     /// A sentence that names the file.
     pub fn load(path: &Path) -> Result<Self, String> {
         let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let text = text.trim_start_matches('\u{feff}');
         if text.trim_start().starts_with('{') {
-            return serde_json::from_str(&text).map_err(|e| format!("{}: no label set: {e}", path.display()));
+            return serde_json::from_str(text).map_err(|e| format!("{}: no label set: {e}", path.display()));
         }
         let mut set = Self { labels: Vec::new(), ..Self::default() };
-        set.add(&text);
+        set.add(text);
         match set.labels.is_empty() {
             true => Err(format!("{}: expected a label in each line, found none", path.display())),
             false => Ok(set),
@@ -107,15 +108,18 @@ impl LabelSet {
 
     /// Adds a label for each line that is new.
     pub fn add(&mut self, lines: &str) {
-        for line in lines.trim_start_matches('\u{feff}').lines().map(str::trim).filter(|l| !l.is_empty()) {
+        for line in lines.lines().map(str::trim).filter(|l| !l.is_empty()) {
             if !self.labels.iter().any(|l| l.text == line) {
                 self.labels.push(Label::new(line));
             }
         }
     }
 
-    /// Adds what was taught, or teaches it again.
+    /// Adds what was taught, or teaches it again. What another model was taught means nothing to this one: it is a text again.
     pub fn teach(&mut self, text: &str, prototype: Vec<f32>, model: &str) {
+        if self.taught_by.as_deref() != Some(model) {
+            self.labels.iter_mut().for_each(|label| label.prototype = None);
+        }
         let label = Label { prototype: Some(prototype), ..Label::new(text) };
         match self.labels.iter_mut().find(|l| l.text == label.text) {
             Some(known) => known.prototype = label.prototype,
@@ -162,7 +166,10 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let mut set = LabelSet { none_of_these: true, score: Some(ScoreName::Sigmoid), ..LabelSet::default() };
         set.labels[1].threshold = 0.25;
+        set.teach("my cup", vec![1.0, 0.0], "another model");
         set.teach("my mug", prototype(&[vec![0.5, 0.5], vec![0.3, 0.7]]), "pico");
+        let taught: Vec<&str> = set.labels.iter().filter(|l| l.prototype.is_some()).map(|l| l.text.as_str()).collect();
+        assert_eq!(taught, ["my mug"], "what another model was taught is a text");
         let file = folder.join("set.json");
         set.save(&file).unwrap();
         assert_eq!(LabelSet::load(&file).unwrap(), set, "to the last bit");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use eframe::egui::{self, Color32, RichText, Ui};
 
-use crate::app::{Note, Viewer};
+use crate::app::{Note, Viewer, place};
 use crate::engine::{Ask, State};
 use crate::record::Recording;
 
@@ -18,7 +18,7 @@ impl Viewer {
             State::Failed(why) => Some(why.clone()),
             _ => None,
         };
-        let wrong = [self.stopped.clone(), failed, self.said.complaint.clone()].into_iter().flatten().map(Err);
+        let wrong = [self.stopped.clone(), failed, self.said.complaint.clone(), self.said.unscored.clone()].into_iter().flatten().map(Err);
         let notes: Vec<Note> = wrong.chain(self.note.clone()).collect();
         egui::Panel::bottom("notes").show(ui, |ui| {
             for note in &notes {
@@ -68,7 +68,7 @@ impl Viewer {
             true => picture,
             false => egui::Rect::from_center_size(picture.center(), egui::Vec2::splat(picture.width().min(picture.height()))),
         };
-        if let Some(heat) = self.said.heat.as_ref().filter(|_| self.located.is_some()) {
+        if let Some(heat) = self.said.heat.as_ref().filter(|heat| Some(heat.label) == place(&self.set, self.located.as_deref())) {
             let cold = heat.values.iter().map(|v| Color32::from_black_alpha((DARK * (1.0 - v)) as u8)).collect();
             let shade = ui.ctx().load_texture("heat", egui::ColorImage::new([heat.grid; 2], cold), egui::TextureOptions::LINEAR);
             ui.painter().image(shade.id(), square, whole, Color32::WHITE);

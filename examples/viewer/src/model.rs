@@ -17,6 +17,7 @@ pub struct Model {
     pub name: String,
     clip: Clip,
     prompts: PromptCache,
+    backgrounds: PromptCache,
     looks_for: Option<Looked>,
 }
 
@@ -47,7 +48,13 @@ impl Model {
         pull(name, progress.clone())?;
         let options = Options { batch: 1, progress: Some(Arc::new(move |done, all| progress("loading", done, all))), ..Options::default() };
         let clip = pollster::block_on(async { clip_wgpu::Clip::load_on(executor, ModelFiles::find(name).await?, &options, &[]).await })?;
-        Ok(Self { name: name.into(), clip: clip.into(), prompts: PromptCache::default(), looks_for: None })
+        Ok(Self {
+            name: name.into(),
+            clip: clip.into(),
+            prompts: PromptCache::default(),
+            backgrounds: PromptCache::default(),
+            looks_for: None,
+        })
     }
 
     /// The score that the model was trained for.
@@ -67,7 +74,7 @@ impl Model {
 
     /// Prompts that were encoded since it was loaded.
     pub fn encoded(&self) -> usize {
-        self.prompts.encoded
+        self.prompts.encoded + self.backgrounds.encoded
     }
 
     /// Looks for the labels of `set`; only prompts that are new are encoded.
@@ -88,12 +95,17 @@ impl Model {
         if let Some(other) = set.taught_by.as_ref().filter(|by| **by != self.name && prototypes.iter().any(Option::is_some)) {
             return Err(Error::Argument(format!("some labels were taught with the model `{other}`: teach them again, or remove them")));
         }
+        if let Some((label, taught)) = set.labels.iter().zip(&prototypes).find(|(_, p)| p.is_some_and(|row| row.len() != width)) {
+            let found = taught.map_or(0, <[f32]>::len);
+            return Err(Error::Argument(format!("`{}` was taught in {found} values, this model has {width}: teach it again", label.text)));
+        }
         let texts: Vec<&str> = set.names().zip(&prototypes).filter(|(_, p)| p.is_none()).map(|(name, _)| name).collect();
-        let mut rows_of = |texts: &[&str], template: &str| match texts.is_empty() {
+        let rows_of = |cache: &mut PromptCache, texts: &[&str], template: &str| match texts.is_empty() {
             true => Ok(Embeddings { rows: 0, width, data: Vec::new() }),
-            false => self.clip.label_rows(&mut self.prompts, texts, &[template]),
+            false => self.clip.label_rows(cache, texts, &[template]),
         };
-        let (rows, of_backgrounds) = (rows_of(&texts, &set.template)?, rows_of(&backgrounds, "{}")?);
+        let rows = rows_of(&mut self.prompts, &texts, &set.template)?;
+        let of_backgrounds = rows_of(&mut self.backgrounds, &backgrounds, "{}")?;
         let mut text_rows = (0..rows.rows).map(|i| rows.row(i));
         let of_labels = prototypes.iter().flat_map(|p| p.or_else(|| text_rows.next())).flatten();
         let data: Vec<f32> = of_labels.chain(&of_backgrounds.data).copied().collect();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use clip_wgpu::Device;
-use eframe::egui::{DroppedFile, Key};
+use eframe::egui::{DroppedFile, Event, Key};
 use eframe::egui_wgpu::WgpuSetup;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
@@ -26,7 +26,7 @@ fn viewer(arguments: &[&str]) -> (Harness<'static, Viewer>, Arc<Mutex<Kept>>) {
     let arguments = Arguments::parse_from([&["viewer", "--model", "pico"], arguments].concat());
     let opened = device::open(&Device::Gpu(None)).unwrap();
     let set = arguments.label_set().unwrap();
-    let kept = Arc::new(Mutex::new(Kept { arguments, set, again: false, note: None, over: None }));
+    let kept = Arc::new(Mutex::new(Kept { arguments, set, recording: None, again: false, note: None, over: None }));
     let (state, executor, gpu) = (kept.clone(), opened.executor, opened.gpu);
     let harness = Harness::builder()
         .with_size([1100.0, 720.0])
@@ -200,6 +200,30 @@ fn a_dropped_file_is_watched_or_opened() {
         let said = &h.state().said;
         watched && said.names == ["guitar", "teapot"] && said.smooth.leader == Some(0)
     });
+}
+
+/// Whoever pauses and edits the labels sees the scores of the picture that stands there, and shading of the label that is named.
+#[test]
+fn a_paused_picture_is_scored_by_other_labels() {
+    let picture = samples().join("tiger.jpg");
+    let (mut harness, _) = viewer(&["--source", picture.to_str().unwrap(), "--every", "0.05", "-l", "fish", "-l", "guitar"]);
+    running(&mut harness);
+    click(&mut harness, "Pause");
+    until(&mut harness, "it is paused", |h| h.state().said.state == State::Paused);
+    // A list that is pasted is a label in each line.
+    harness.get_by(|node| node.placeholder() == Some("a label")).focus();
+    harness.step();
+    harness.input_mut().events.push(Event::Paste("tiger\nred circle\n".into()));
+    until(&mut harness, "the picture is scored anew", |h| {
+        let said = &h.state().said;
+        said.names == ["fish", "guitar", "tiger", "red circle"] && said.smooth.leader == Some(2) && said.raw.len() == 4
+    });
+    assert_eq!(harness.state().said.state, State::Paused);
+    let at = |h: &Harness<'static, Viewer>| h.state().said.heat.as_ref().map(|heat| heat.label);
+    for (label, place) in [("tiger", 2), ("fish", 0)] {
+        harness.state_mut().locate(Some(label.into()));
+        until(&mut harness, "it is located", |h| at(h) == Some(place));
+    }
 }
 
 #[test]

@@ -14,12 +14,17 @@ const MOVE: f32 = 0.15;
 impl Viewer {
     /// Labels as bars.
     pub fn think(&mut self, ui: &mut Ui) {
-        let mut order: Vec<usize> = (0..self.set.names().count()).collect();
-        if self.best_first {
-            let score = |i: &usize| self.said.smooth.scores.get(*i).copied().unwrap_or(0.0);
-            order.sort_by(|a, b| score(b).total_cmp(&score(a)));
+        let count = self.set.names().count();
+        // Under a label that is being edited no other moves.
+        let is_edited = (0..count).any(|i| ui.memory(|memory| memory.has_focus(field(i))));
+        if !is_edited || self.order.len() != count {
+            self.order = (0..count).collect();
+            if self.best_first {
+                let score = |i: &usize| self.said.smooth.scores.get(*i).copied().unwrap_or(0.0);
+                self.order.sort_by(|a, b| score(b).total_cmp(&score(a)));
+            }
         }
-        let mut edit = None;
+        let (mut edit, order) = (None, self.order.clone());
         egui::ScrollArea::vertical().max_height(ui.available_height() - 190.0).show(ui, |ui| {
             for i in order {
                 edit = self.bar(ui, i).or(edit.take());
@@ -68,7 +73,7 @@ impl Viewer {
         if let Some(raw) = self.said.raw.get(i) {
             response.on_hover_text(format!("this frame: {raw:.4}"));
         }
-        let mut inner = ui.new_child(egui::UiBuilder::new().max_rect(line.with_min_x(line.min.x + 52.0)));
+        let mut inner = ui.new_child(egui::UiBuilder::new().id_salt(("label", i)).max_rect(line.with_min_x(line.min.x + 52.0)));
         inner
             .horizontal_centered(|ui| {
                 let Some(label) = self.set.labels.get_mut(i) else {
@@ -78,6 +83,7 @@ impl Viewer {
                 let width = ui.available_width() - 40.0;
                 let more = format!("More of {}", label.text);
                 let text = egui::TextEdit::singleline(&mut label.text)
+                    .id(field(i))
                     .hint_text("empty: it is removed")
                     .frame(egui::Frame::NONE)
                     .align(egui::Align2::LEFT_CENTER);
@@ -110,7 +116,14 @@ impl Viewer {
     fn add(&mut self, ui: &mut Ui) {
         let mut teach = false;
         ui.horizontal_wrapped(|ui| {
-            let field = ui.add(egui::TextEdit::singleline(&mut self.typed.label).desired_width(150.0).hint_text("a label"));
+            let id = egui::Id::unique("a label");
+            if ui.memory(|memory| memory.has_focus(id))
+                && let Some(list) = pasted_list(ui)
+            {
+                self.set.add(&list);
+                self.relabel();
+            }
+            let field = ui.add(egui::TextEdit::singleline(&mut self.typed.label).id(id).desired_width(150.0).hint_text("a label"));
             let entered = field.lost_focus() && ui.input(|i| i.key_pressed(egui::Key::Enter));
             if (ui.button("Add").clicked() || entered) && !self.typed.label.trim().is_empty() {
                 let lines = std::mem::take(&mut self.typed.label);
@@ -181,6 +194,23 @@ impl Viewer {
             self.relabel();
         }
     }
+}
+
+/// The field of a label, wherever it stands.
+fn field(label: usize) -> egui::Id {
+    egui::Id::unique(("label", label))
+}
+
+/// Lines that are pasted, which a field of one line would make one of.
+fn pasted_list(ui: &Ui) -> Option<String> {
+    ui.input_mut(|input| {
+        let is_list = |event: &egui::Event| matches!(event, egui::Event::Paste(text) if text.trim().contains('\n'));
+        let at = input.events.iter().position(is_list)?;
+        match input.events.remove(at) {
+            egui::Event::Paste(text) => Some(text),
+            _ => None,
+        }
+    })
 }
 
 /// What a person did to a label.

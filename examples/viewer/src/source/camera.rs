@@ -34,7 +34,11 @@ impl Camera {
         let mut refused = None;
         for format in [PixelFormat::YUYV, PixelFormat::MJPG] {
             let device = find(which)?;
-            let capture = device.video_capture(PixFormat::new(640, 480, format)).map_err(gone)?;
+            let capture = match device.video_capture(PixFormat::new(640, 480, format)) {
+                Ok(capture) => capture,
+                Err(e) if e.raw_os_error() == Some(22) => continue, // EINVAL: it has no such format
+                Err(e) => return Err(gone(e)),
+            };
             let given = capture.format();
             let (width, height, stride, found) = (given.width(), given.height(), given.bytes_per_line() as usize, given.pixel_format());
             if found != PixelFormat::YUYV && found != PixelFormat::MJPG {
@@ -44,7 +48,8 @@ impl Camera {
             let stream = capture.into_stream().map_err(gone)?;
             return Ok(Self { name, stream, width, height, stride, format: found });
         }
-        Err(Stop::Gone(format!("{name}: expected a camera that gives YUYV or MJPG, found {refused:?}")))
+        let found = refused.map_or("neither".into(), |format| format!("{format:?}"));
+        Err(Stop::Gone(format!("{name}: expected a camera that gives YUYV or MJPG, found {found}")))
     }
 }
 
@@ -52,8 +57,15 @@ fn find(which: &str) -> Result<Device, Stop> {
     if which.starts_with('/') {
         return Device::open(Path::new(which)).map_err(|e| Stop::Gone(format!("{which}: {}", plainly(&e))));
     }
-    let mut others = Vec::new();
-    for device in linuxvideo::list().into_iter().flatten().flatten() {
+    let (mut others, mut refused) = (Vec::new(), None);
+    for device in linuxvideo::list().into_iter().flatten() {
+        let device = match device {
+            Ok(device) => device,
+            Err(e) => {
+                refused.get_or_insert(e);
+                continue;
+            }
+        };
         let Ok(capabilities) = device.capabilities() else { continue };
         if !capabilities.device_capabilities().contains(CapabilityFlags::VIDEO_CAPTURE) {
             continue; // a node of metadata
@@ -63,10 +75,16 @@ fn find(which: &str) -> Result<Device, Stop> {
         }
         others.push(capabilities.card().to_string());
     }
-    Err(Stop::Gone(match others.is_empty() {
-        true => "no camera: plug one in, or take another source".into(),
-        false => format!("no camera `{which}`; there are {}", others.join(", ")),
+    Err(Stop::Gone(match (others.is_empty(), refused) {
+        (true, Some(e)) => plainly(&e),
+        (true, None) => "no camera: plug one in, or take another source".into(),
+        (false, _) => format!("no camera `{which}`; there are {}", others.join(", ")),
     }))
+}
+
+/// Whether a camera has this in its name.
+pub fn is_named(which: &str) -> bool {
+    !which.contains('/') && find(which).is_ok()
 }
 
 fn plainly(error: &io::Error) -> String {

@@ -26,13 +26,13 @@ pub enum Stop {
     Gone(String),
 }
 
-/// Opens what `what` names: `camera` or a device (/dev/video0), `screen`, a folder of pictures, a picture, or a film, which `ffmpeg`
+/// Opens what `what` names: `camera`, a camera's name or device (/dev/video0), `screen`, a folder of pictures, a picture, or a film, which `ffmpeg`
 /// reads. Pictures change every `every`.
 ///
 /// # Errors
 /// [`Stop::Gone`], saying what was expected.
 pub fn open(what: &str, every: Duration) -> Result<Box<dyn Source>, Stop> {
-    if what == "camera" || what.starts_with("camera:") || what.starts_with("/dev/video") {
+    if what == "camera" || what.starts_with("camera:") || what.starts_with("/dev/v") {
         return camera(what.strip_prefix("camera:").unwrap_or(what));
     }
     if what == "screen" {
@@ -41,6 +41,10 @@ pub fn open(what: &str, every: Duration) -> Result<Box<dyn Source>, Stop> {
     let path = Path::new(what);
     if path.is_dir() || pictures::is_picture(path) {
         return Ok(Box::new(pictures::Pictures::new(path, every)));
+    }
+    #[cfg(target_os = "linux")]
+    if !path.exists() && camera::is_named(what) {
+        return camera(what);
     }
     if !path.exists() {
         return Err(Stop::Gone(format!("{what}: no such file; a source is `camera`, `screen`, a folder, a picture or a film")));
