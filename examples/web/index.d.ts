@@ -1,4 +1,4 @@
-/** What the model is loaded from: 'pico' (in the box), the URL of a model's folder, a name on the Hugging Face Hub
+/** What the model is loaded from: 'pico' (in the box), the URL of a model's folder (relative ones from the page on), a name on the Hugging Face Hub
  * ('openai/clip-vit-base-patch32'), or its files as dropped on a page. */
 export type Source = string | File[];
 
@@ -34,6 +34,7 @@ export interface LoadOptions {
   onProgress?: (progress: Progress) => void;
   /** Told when the device was lost and the model has been loaded again. */
   onRestored?: (message: string) => void;
+  /** Ends loading; a model that is loaded stays. */
   signal?: AbortSignal;
 }
 
@@ -58,6 +59,7 @@ export class ClipError extends Error {
 }
 
 export class Clip {
+  private constructor();
   /** Loads a model in a worker of its own: the page never waits. */
   static load(source?: Source, options?: LoadOptions): Promise<Clip>;
   /** 'webgpu', or 'wasm' where there is no usable adapter. */

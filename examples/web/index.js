@@ -13,17 +13,22 @@ export class Clip {
   #calls = new Map();
   #next = 0;
   #options;
+  #ended; // why there is no worker any more
 
   static async load(source = 'pico', options = {}) {
-    const clip = new Clip(options);
     const { onProgress, onRestored, signal, ...plain } = options;
-    signal?.addEventListener('abort', () => clip.#fail({ message: 'loading was cancelled', code: 'aborted' }), { once: true });
-    if (signal?.aborted) throw new ClipError({ message: 'loading was cancelled', code: 'aborted' });
+    const cancelled = { message: 'loading was cancelled', code: 'aborted' };
+    if (signal?.aborted) throw new ClipError(cancelled);
+    const clip = new Clip(options);
+    const cancel = () => clip.#fail(cancelled);
+    signal?.addEventListener('abort', cancel);
     try {
-      Object.assign(clip, await clip.#call('load', [source, plain]));
+      Object.assign(clip, await clip.#call('load', [absolute(source), plain]));
     } catch (error) {
       clip.dispose();
       throw error;
+    } finally {
+      signal?.removeEventListener('abort', cancel); // a model that is loaded stays
     }
     return clip;
   }
@@ -91,13 +96,19 @@ export class Clip {
 
   async #withPictures(pictures, method, more) {
     const transfer = [];
-    const sent = await Promise.all(pictures.map((picture) => sendable(picture, transfer)));
+    let sent;
+    try {
+      sent = await Promise.all(pictures.map((picture) => sendable(picture, transfer)));
+    } catch (error) {
+      transfer.forEach((frame) => frame.close());
+      throw new ClipError({ message: error.message, code: 'picture' }); // a closed frame, another site's video
+    }
     return this.#call(method, [sent, ...more], transfer);
   }
 
   #call(method, args, transfer = []) {
     return new Promise((resolve, reject) => {
-      if (!this.#worker) return reject(new ClipError({ message: 'the model was disposed of', code: 'aborted' }));
+      if (!this.#worker) return reject(new ClipError(this.#ended));
       const id = this.#next++;
       this.#calls.set(id, { resolve, reject });
       this.#worker.postMessage({ id, method, args }, transfer);
@@ -106,7 +117,10 @@ export class Clip {
 
   #answer({ id, value, error, progress, restored }) {
     if (progress) return this.#options.onProgress?.(progress);
-    if (restored) return this.#options.onRestored?.(restored);
+    if (restored) {
+      Object.assign(this, restored.info); // perhaps on the processor now
+      return this.#options.onRestored?.(restored.message);
+    }
     const call = this.#calls.get(id);
     this.#calls.delete(id);
     if (error) call?.reject(new ClipError(error));
@@ -114,11 +128,18 @@ export class Clip {
   }
 
   #fail(error) {
+    this.#ended ??= error;
     this.#worker?.terminate(); // which gives back all of its memory, the device's too
     this.#worker = null;
     for (const { reject } of this.#calls.values()) reject(new ClipError(error));
     this.#calls.clear();
   }
+}
+
+// The address of a model's folder as the page means it: the worker has another.
+function absolute(source) {
+  const isAddress = typeof source === 'string' && /^(https?:|\/|\.)/.test(source);
+  return isAddress ? new URL(source, globalThis.document?.baseURI ?? location.href).href : source;
 }
 
 // A picture as it can go to the worker. Frames are moved, not copied.

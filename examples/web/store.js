@@ -7,12 +7,14 @@ const ALL = [
   'open_clip_pytorch_model.bin', 'pytorch_model.bin',
 ];
 
+const HUB = 'https://huggingface.co';
+
 const fail = (message, code = 'read') => Object.assign(new Error(message), { code });
 
 /** The files of a source; `wanted` picks from names those that a model needs. */
 export async function filesOf(source, options, wanted, told) {
   if (typeof source !== 'string') return source.map((file) => ofBlob(file.name, file));
-  const store = options.cache === false ? null : await openStore(source, options.revision);
+  const store = options.cache === false ? null : await openStore(source, options);
   const kept = await store?.manifest();
   if (kept) return Promise.all(kept.map(({ name }) => store.file(name)));
 
@@ -25,17 +27,23 @@ export async function filesOf(source, options, wanted, told) {
   const files = [];
   for (const head of heads) {
     const more = (bytes) => told({ file: head.name, loaded: (loaded += bytes), total });
-    files.push(store ? await store.download(base, head, more) : ofUrl(base, head));
+    files.push((await store?.download(base, head, more)) ?? ofUrl(base, head)); // without a store, or without room in it
   }
-  await store?.finish(heads);
+  if (!heads.some(({ homeless }) => homeless)) await store?.finish(heads);
   return files;
 }
 
+/** Of a model whose files are none's: the next visit looks at the server's. */
+export async function forget(source, options) {
+  if (typeof source !== 'string' || options.cache === false) return;
+  await (await openStore(source, options))?.folder.removeEntry('manifest.json').catch(() => {});
+}
+
 /** Where the files are, and which there are: their sizes and ETags where they had to be asked for. */
-async function listed(source, { hub = 'https://huggingface.co', revision = 'main' }) {
-  if (/^(https?:|\/|\.)/.test(source)) {
-    const base = new URL(source.endsWith('/') ? source : `${source}/`, location.href).href;
-    const heads = await Promise.all(ALL.map(async (name) => [name, await headOf(base + name).catch(() => null)]));
+async function listed(source, { hub = HUB, revision = 'main' }) {
+  if (/^https?:/.test(source)) {
+    const base = source.endsWith('/') ? source : `${source}/`;
+    const heads = await Promise.all(ALL.map(async (name) => [name, await headOf(base + name, { optional: true })]));
     return { base, heads: new Map(heads.filter(([, head]) => head)) };
   }
   const repo = source.replace(/^hf-hub:/, '');
@@ -54,10 +62,13 @@ async function get(url, options) {
   }
 }
 
-/** A file's size and ETag, by asking for its first byte: HEAD gives the compressed size, and is not always allowed. */
-async function headOf(url) {
+/** A file's size and ETag, by asking for its first byte: HEAD gives the compressed size, and is not always allowed. Null for an
+ * `optional` one that is not there: some servers answer every name with a page, and others must not be taken for missing. */
+async function headOf(url, { optional } = {}) {
   const answer = await get(url, { headers: { Range: 'bytes=0-0' } });
   await answer.body?.cancel();
+  const isPage = answer.headers.get('content-type')?.startsWith('text/html');
+  if (optional && (isPage || [403, 404, 410].includes(answer.status))) return null;
   if (!answer.ok) throw fail(`${url}: the server answered ${answer.status}`);
   const range = answer.headers.get('content-range');
   const size = answer.status === 206 ? Number(range?.split('/')[1]) : Number(answer.headers.get('content-length'));
@@ -89,9 +100,10 @@ function ofUrl(base, { name, size, ranges }) {
 }
 
 /** The store of a source, or null where the browser has none (private windows). */
-async function openStore(source, revision = 'main') {
+async function openStore(source, { hub = HUB, revision = 'main' }) {
   try {
-    const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(`${new URL(source, location.href)}@${revision}`));
+    const whole = /^https?:/.test(source) ? source : `${hub}/${source}@${revision}`;
+    const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(whole));
     const name = Array.from(new Uint8Array(digest.slice(0, 12)), (b) => b.toString(16).padStart(2, '0')).join('');
     const all = await (await navigator.storage.getDirectory()).getDirectoryHandle('clip-wgpu', { create: true });
     const folder = await all.getDirectoryHandle(name, { create: true });
@@ -126,8 +138,9 @@ class Store {
     await this.#write('manifest.json', new TextEncoder().encode(JSON.stringify({ files })));
   }
 
-  /** The file, downloaded from where an earlier download of the same ETag broke off. */
-  async download(base, { name, size, etag, ranges }, more) {
+  /** The file, downloaded from where an earlier download of the same ETag broke off; null where there is no room for it. */
+  async download(base, head, more) {
+    const { name, size, etag, ranges } = head;
     const before = await this.#text(`${name}.etag`);
     await this.#write(`${name}.etag`, new TextEncoder().encode(etag ?? ''));
     const handle = await this.#open(name);
@@ -150,7 +163,13 @@ class Store {
           }
           if (have < size) throw fail(`${base + name}: the connection broke off`);
         } catch (error) {
-          if (error.name === 'QuotaExceededError') throw fail(`${name}: the browser has no room for ${size} bytes; { cache: false } loads without`, 'too-large');
+          if (error.name === 'QuotaExceededError') {
+            if (!ranges) throw fail(`${name}: the browser has no room for ${size} bytes, and its server gives no parts of it`, 'too-large');
+            handle.truncate(0);
+            more(-have);
+            head.homeless = true;
+            return null;
+          }
           if (++tries > 4 || !ranges) throw error.code ? error : fail(`${base + name}: ${error.message}`);
           await new Promise((resolve) => setTimeout(resolve, 500 * tries));
         }
@@ -170,6 +189,7 @@ class Store {
       try {
         return await file.createSyncAccessHandle();
       } catch (error) {
+        if (error.name !== 'NoModificationAllowedError') throw error;
         if (tries >= 10) throw fail(`${name}: is being downloaded in another tab`);
         await new Promise((resolve) => setTimeout(resolve, 200));
       }

@@ -1,7 +1,7 @@
 // Runs the engine: one call after another. A lost device is opened anew, and the call that met it is made again.
 
 import init, { Engine, wanted_files } from './pkg/clip_wgpu_web.js';
-import { filesOf, fetched } from './store.js';
+import { filesOf, fetched, forget } from './store.js';
 
 // The model in the box. The expressions stand in full, so that bundlers find the files.
 const PICO = {
@@ -24,7 +24,8 @@ async function answer({ id, method, args }) {
     wasm = await started;
     postMessage({ id, value: await again(() => calls[method](...args)) });
   } catch (error) {
-    postMessage({ id, error: { message: error?.message ?? String(error), code: error?.code } });
+    const code = typeof error?.code === 'string' ? error.code : error instanceof DOMException ? 'read' : undefined;
+    postMessage({ id, error: { message: error?.message ?? String(error), code } });
   } finally {
     for (const picture of Array.isArray(args[0]) ? args[0] : []) picture?.close?.(); // unclosed frames stop a camera
   }
@@ -32,14 +33,32 @@ async function answer({ id, method, args }) {
 
 async function again(call) {
   try {
+    if (loaded && !engine) await reopen('the device was lost');
     return await call();
   } catch (error) {
     if (error?.code !== 'device-lost' || !loaded) throw error;
-    await open();
-    if (labels) await engine.set_labels(...labels);
-    postMessage({ restored: `${error.message}; the model has been loaded again` });
+    await reopen(error.message);
     return call();
   }
+}
+
+async function reopen(why) {
+  try {
+    await open();
+    if (labels) await engine.set_labels(...labels);
+    postMessage({ restored: { message: `${why}; the model has been loaded again`, info: await info() } });
+  } catch (error) {
+    engine?.free();
+    engine = undefined; // the next call tries again
+    throw error;
+  }
+}
+
+async function info() {
+  const found = (await navigator.gpu?.requestAdapter({ powerPreference: 'high-performance' }))?.info;
+  const named = [found?.vendor, found?.architecture, found?.description].filter(Boolean).join(' ') || 'WebGPU';
+  const adapter = engine.device === 'webgpu' ? named : 'the processor';
+  return { device: engine.device, adapter, size: engine.size, width: engine.width, weightBytes: engine.weight_bytes, score: engine.score };
 }
 
 async function open() {
@@ -50,6 +69,8 @@ async function open() {
   engine = await Engine.load(name, files, options, told);
   postMessage({ progress: { status: 'compile', loaded: 0, total: 1 } });
   await engine.compile();
+  engine.notes.forEach((note) => console.warn(note));
+  postMessage({ progress: { status: 'ready', loaded: 1, total: 1 } });
 }
 
 const calls = {
@@ -58,21 +79,18 @@ const calls = {
     const files = source === 'pico' ? await fetched(PICO) : await filesOf(source, options, wanted_files, told);
     const name = typeof source === 'string' ? source : (source[0]?.name ?? 'files');
     loaded = { name, files, options };
-    await open();
-    const info = await (await navigator.gpu?.requestAdapter())?.info;
-    const adapter = engine.device === 'webgpu' ? [info?.vendor, info?.architecture, info?.description].filter(Boolean).join(' ') || 'WebGPU' : 'the processor';
-    postMessage({ progress: { status: 'ready', loaded: 1, total: 1 } });
-    return { device: engine.device, adapter, size: engine.size, width: engine.width, weightBytes: engine.weight_bytes, score: engine.score };
+    try {
+      await open();
+    } catch (error) {
+      if (error?.code === 'model') await forget(source, options); // the server may be put right
+      throw error;
+    }
+    return info();
   },
 
   async encodeImages(pictures) {
-    const { bytes, frames } = await sorted(pictures);
-    if (!frames) return rows(await engine.encode_images(bytes), engine.width);
-    const out = [];
-    for (const picture of pictures) {
-      out.push(isFrame(picture) ? await engine.encode_frame(picture, ...sizeOf(picture)) : await engine.encode_images([await taken(picture)]));
-    }
-    return out;
+    const parts = await each(pictures, (...frame) => engine.encode_frame(...frame), (some) => engine.encode_images(some));
+    return parts.flatMap((part) => rows(part, engine.width));
   },
 
   async encodeTexts(texts) {
@@ -87,24 +105,14 @@ const calls = {
 
   async classify(pictures, options) {
     const score = options.score ?? engine.score;
-    const { bytes, frames } = await sorted(pictures);
     if (!labels) throw Object.assign(new Error('expected labels to be set before pictures are scored'), { code: 'argument' });
-    const width = labels[0].length;
-    if (!frames) return rows(await engine.classify(bytes, score), width).map((row) => labelled(row, options));
-    const out = [];
-    for (const picture of pictures) {
-      const row = isFrame(picture)
-        ? await engine.classify_frame(picture, ...sizeOf(picture), score)
-        : await engine.classify([await taken(picture)], score);
-      out.push(labelled(row, options));
-    }
-    return out;
+    const parts = await each(pictures, (...frame) => engine.classify_frame(...frame, score), (some) => engine.classify(some, score));
+    return parts.flatMap((part) => rows(part, labels[0].length)).map((row) => labelled(row, options));
   },
 
   async pixels(pictures) {
-    const { bytes, frames } = await sorted(pictures);
-    if (!frames) return engine.pixels(bytes);
-    return engine.frame_pixels(pictures[0], ...sizeOf(pictures[0]));
+    const parts = await each(pictures, (...frame) => engine.frame_pixels(...frame), (some) => engine.pixels(some));
+    return Float32Array.from(parts.flatMap((part) => Array.from(part)));
   },
 
   // What is preprocessed or tokenised already.
@@ -119,13 +127,26 @@ const calls = {
   loseDevice: async () => engine.lose_device(),
 };
 
-// Frames are the device's business; the CPU executor takes their pixels.
-const isFrame = (picture) => engine.device === 'webgpu' && !(picture instanceof Blob) && !(picture instanceof ImageData);
+// Frames are the device's business, where its textures hold them; the CPU executor takes their pixels.
+const isFrame = (picture) =>
+  engine.device === 'webgpu' && !(picture instanceof Blob) && !(picture instanceof ImageData) && Math.max(...sizeOf(picture)) <= engine.most_side;
 const sizeOf = (frame) => [frame.displayWidth ?? frame.width, frame.displayHeight ?? frame.height];
 
-async function sorted(pictures) {
-  if (pictures.some(isFrame)) return { frames: true };
-  return { bytes: await Promise.all(pictures.map(taken)) };
+/** What is made of pictures, in order: of frames one by one, of the rest a few at a time (decoded, a photograph takes 36 MB and
+ * more, and the module's memory ends at 4 GB). */
+async function each(pictures, ofFrame, ofRest) {
+  const most = loaded.options.batch ?? 8, made = [];
+  for (let at = 0, end; at < pictures.length; at = end) {
+    const frame = isFrame(pictures[at]);
+    for (end = at + 1; !frame && end < Math.min(at + most, pictures.length) && !isFrame(pictures[end]); ) end++;
+    try {
+      made.push(await (frame ? ofFrame(pictures[at], ...sizeOf(pictures[at])) : ofRest(await Promise.all(pictures.slice(at, end).map(taken)))));
+    } catch (error) {
+      if (pictures.length > 1 && error?.code === 'picture') error.message = `picture ${at + (error.index ?? 0) + 1}: ${error.message}`;
+      throw error;
+    }
+  }
+  return made;
 }
 
 async function taken(picture) {

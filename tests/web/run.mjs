@@ -134,6 +134,62 @@ const tests = {
     });
   },
 
+  /** A server that is busy has the file all the same, and one that answers every name with a page has not. */
+  async 'what a server refuses is not taken for missing'() {
+    await browse(SWIFTSHADER, async (page) => {
+      await bare(page);
+      const load = () => page.evaluate(async () => {
+        try {
+          const clip = await Clip.load('../../assets/pico', { device: 'wasm' }); // from the page on
+          const [row] = await clip.encodeTexts(['a tiger']);
+          clip.dispose();
+          return row.length;
+        } catch (error) {
+          return [error.name, error.code, error.message];
+        }
+      });
+      server.refused = (name) => (name.endsWith('/preprocessor_config.json') ? 503 : null);
+      const [name, code, message] = await load();
+      server.refused = () => null;
+      equal([name, code, /preprocessor_config.json: the server answered 503/.test(message)], ['ClipError', 'read', true], message);
+      server.pages = true;
+      equal(await load(), 128, 'width, with pages for what is not there');
+      server.pages = false;
+    });
+  },
+
+  async 'a signal ends loading and not a model that is loaded'() {
+    await browse(SWIFTSHADER, async (page) => {
+      await bare(page);
+      const found = await page.evaluate(async () => {
+        const code = (call) => call().then(() => 'done', (e) => e.code);
+        const [stop, late] = [new AbortController(), new AbortController()];
+        const clip = await Clip.load('pico', { device: 'wasm', signal: late.signal });
+        late.abort();
+        const loading = code(() => Clip.load('pico', { device: 'wasm', signal: stop.signal }));
+        stop.abort();
+        return [await code(() => clip.encodeTexts(['x'])), await loading, await code(() => Clip.load('pico', { signal: stop.signal }))];
+      });
+      equal(found, ['done', 'aborted', 'aborted'], 'codes');
+    });
+  },
+
+  /** The device's textures end at 8,192 pixels. */
+  async 'a panorama that is drawn already is the picture that it is as a file'() {
+    await browse(SWIFTSHADER, async (page) => {
+      await bare(page);
+      const [difference, count] = await page.evaluate(async () => {
+        const clip = await Clip.load('pico', { device: 'webgpu' });
+        const canvas = new OffscreenCanvas(9000, 300), context = canvas.getContext('2d');
+        for (let x = 0; x < 9000; x += 90) (context.fillStyle = `hsl(${x / 25} 90% 50%)`), context.fillRect(x, x / 60, 90, 300);
+        const [file, frame] = [await clip.pixels([await canvas.convertToBlob()]), await clip.pixels([canvas, canvas])];
+        return [file.reduce((most, v, i) => Math.max(most, Math.abs(v - frame[i]), Math.abs(v - frame[file.length + i])), 0), frame.length / file.length];
+      });
+      equal(count, 2, 'pictures');
+      below(difference, 0.02, 'pixels'); // alpha is drawn
+    });
+  },
+
   async 'a model of the Hub, by its name'() {
     server.hub = { 'someone/tiny-clip': 'assets/pico' };
     await browse(SWIFTSHADER, async (page) => {
@@ -304,11 +360,12 @@ const tests = {
           await caught(() => clip.setLabels(['a', 'a'])),
           await caught(() => Clip.load('/assets/samples')),
           await caught(() => Clip.load('pico', { device: 'tpu' })),
+          await caught(async () => clip.encodeImages([...Array(9).fill(await (await fetch('/assets/samples/tiger.jpg')).blob()), new Blob(['no picture'])])),
           await caught(async () => (clip.dispose(), clip.encodeTexts(['x']))),
         ];
       });
-      equal(errors.map((e) => [e.name, e.code]), [['ClipError', 'picture'], ['ClipError', 'argument'], ['ClipError', 'argument'], ['ClipError', 'model'], ['ClipError', 'argument'], ['ClipError', 'aborted']], 'codes');
-      for (const [i, part] of ['expected a picture', 'labels', '`a` is given twice', "expected a model's folder", 'expected a device auto, webgpu or wasm', 'disposed'].entries()) {
+      equal(errors.map((e) => [e.name, e.code]), [['ClipError', 'picture'], ['ClipError', 'argument'], ['ClipError', 'argument'], ['ClipError', 'model'], ['ClipError', 'argument'], ['ClipError', 'picture'], ['ClipError', 'aborted']], 'codes');
+      for (const [i, part] of ['expected a picture', 'labels', '`a` is given twice', "expected a model's folder", 'expected a device auto, webgpu or wasm', 'picture 10: expected a picture', 'disposed'].entries()) {
         if (!errors[i].message.includes(part)) throw new Error(errors[i].message);
       }
     });

@@ -7,9 +7,10 @@ import path from 'node:path';
 
 const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.mjs': 'text/javascript', '.css': 'text/css', '.json': 'application/json', '.wasm': 'application/wasm', '.png': 'image/png', '.jpg': 'image/jpeg' };
 
-/** A server of `root`: `asked` are the paths so far; `cut(path)` says after how many bytes a connection breaks. */
+/** A server of `root`: `asked` are the paths so far; `cut(path)` says after how many bytes a connection
+ * breaks, `refused(path)` with which status it is refused; where there are `pages`, a page answers for what is not there. */
 export async function serve(root) {
-  const state = { asked: [], cut: () => Infinity, hub: {} };
+  const state = { asked: [], cut: () => Infinity, refused: () => null, pages: false, hub: {} };
   const server = http.createServer((request, response) => {
     const name = decodeURIComponent(new URL(request.url, 'http://localhost').pathname);
     state.asked.push(name);
@@ -24,6 +25,14 @@ export async function serve(root) {
     try {
       stat = fs.statSync(file);
     } catch {}
+    if (state.refused(name)) {
+      response.statusCode = state.refused(name);
+      return response.end();
+    }
+    if (!stat?.isFile() && state.pages) {
+      response.setHeader('content-type', 'text/html');
+      return response.end('<!doctype html>');
+    }
     if (!stat?.isFile() || !file.startsWith(root + path.sep)) {
       response.statusCode = 404;
       return response.end();

@@ -7,15 +7,26 @@ import { Labels } from './labels.js';
 const $ = (id) => document.getElementById(id);
 const NONE = 'something else';
 const SAMPLE = new URL('../pkg/sample.jpg', import.meta.url);
+const stored = () => {
+  try {
+    return JSON.parse(localStorage.getItem('clip-wgpu') ?? '{}');
+  } catch {
+    return {}; // storage may be blocked
+  }
+};
 const kept = { labels: ['teapot', 'green apple', 'guitar', 'tiger', 'red circle'], template: 'a photo of a {}', threshold: 0.2, none: false,
-  model: 'pico', device: 'auto', ...JSON.parse(localStorage.getItem('clip-wgpu') ?? '{}') };
+  model: 'pico', device: 'auto', ...stored() };
 
-let clip, loading, stream, still, restarts = 0;
+let clip, loading, stream, still, asking = false, failures = 0;
 const times = [];
 const labels = new Labels($('labels'), $('leading'), () => relabel());
 const gallery = new Gallery($('gallery'), (file) => showStill(file));
 
-const keep = () => localStorage.setItem('clip-wgpu', JSON.stringify(kept));
+const keep = () => {
+  try {
+    localStorage.setItem('clip-wgpu', JSON.stringify(kept));
+  } catch {} // without, the next visit begins anew
+};
 const say = (text, quiet = false) => {
   $('note').textContent = text;
   $('note').classList.toggle('quiet', quiet);
@@ -32,6 +43,7 @@ async function load(source = kept.model) {
   $('loading').hidden = false;
   const began = performance.now();
   const onProgress = ({ status, loaded, total }) => {
+    if (status === 'ready') return;
     $('progress').value = total ? loaded / total : 0;
     const seconds = (performance.now() - began) / 1000;
     const rate = loaded / seconds;
@@ -42,12 +54,16 @@ async function load(source = kept.model) {
   try {
     const onRestored = (message) => say(message, true);
     clip = await Clip.load(source, { device: kept.device, onProgress, onRestored, signal: mine.signal });
+    $('loading').hidden = true;
+    line();
     $('score').value = kept.score ?? clip.score;
     say(clip.device === 'wasm' && kept.device !== 'wasm' ? 'No usable GPU here (WebGPU): running on the processor.' : '', true);
     await relabel();
     document.body.dataset.state = 'ready';
+    encodeGallery();
   } catch (error) {
-    if (error.code !== 'aborted') (line(`no model: ${error.message}`), say(error.message));
+    if (loading === mine) line(`no model: ${error.message}`);
+    if (error.code !== 'aborted') say(error.message);
   } finally {
     if (loading === mine) $('loading').hidden = true;
   }
@@ -105,15 +121,17 @@ async function showStill(file) {
   await scoreStill();
 }
 
+let complaint = ''; // of the still picture, until one is scored
+
 async function scoreStill() {
   if (!clip || !still) return;
   try {
     const row = await timed(() => clip.classify(still, scoring()));
     labels.show(row.map((r) => r.score), showing({ still: true }));
     line();
-    if (clip.device !== 'wasm') say('');
+    if (complaint) say((complaint = ''));
   } catch (error) {
-    say(`${still.name ?? 'the picture'}: ${error.message}`);
+    say((complaint = `${still.name ?? 'the picture'}: ${error.message}`));
   }
 }
 
@@ -130,11 +148,16 @@ function square() {
 // The camera.
 
 async function startCamera() {
+  if (asking) return;
+  asking = true;
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 } } });
   } catch (error) {
     return say(error.name === 'NotAllowedError' ? 'The camera was refused: allow it in the address bar.' : `No camera: ${error.message}`);
+  } finally {
+    asking = false;
   }
+  const mine = stream;
   still = null;
   gallery.hide();
   say('');
@@ -145,9 +168,9 @@ async function startCamera() {
   $('camera').textContent = 'Stop';
   times.length = 0;
   video.onresize = square;
-  await video.play();
+  await video.play().catch(() => {}); // stopped meanwhile
   square();
-  for (const mine = stream; stream === mine; ) {
+  while (stream === mine) {
     await new Promise((next) => (video.requestVideoFrameCallback ? video.requestVideoFrameCallback(next) : requestAnimationFrame(next)));
     await labelling;
     if (!clip || stream !== mine || !labels.texts.length) {
@@ -156,11 +179,13 @@ async function startCamera() {
     }
     try {
       const row = await timed(() => clip.classify(video, scoring()));
+      failures = 0;
       if (stream === mine && row.length === labels.scores.length) labels.show(row.map((r) => r.score), showing());
       line();
     } catch (error) {
+      if (error.code === 'aborted') continue; // another model is being loaded
       say(error.message);
-      if (++restarts > 3) stopCamera();
+      if (++failures > 3) stopCamera();
     }
   }
 }
@@ -189,8 +214,24 @@ async function take(files) {
   $('video').hidden = $('still').hidden = $('square').hidden = true;
   $('search').hidden = false;
   labels.clear();
-  await gallery.show(pictures, clip, (done, all) => say(done < all ? `${done} of ${all} pictures` : '', true), say);
+  gallery.show(pictures);
+  await encodeGallery();
   document.body.dataset.gallery = pictures.length;
+}
+
+/** Encodes the pictures that the model has not seen, and orders them by what is asked for. */
+async function encodeGallery() {
+  if (!clip || $('search').hidden) return;
+  await gallery.encode(clip, (done, all) => say(done < all ? `${done} of ${all} pictures` : '', true), say);
+  if ($('query').value.trim()) await search();
+}
+
+async function search() {
+  try {
+    await gallery.search(clip, $('query').value, kept.template);
+  } catch (error) {
+    if (error.code !== 'aborted') say(error.message);
+  }
 }
 
 /** All files of a drop, folders walked: `readEntries` gives at most a hundred at a time. */
@@ -210,6 +251,7 @@ async function dropped(transfer) {
 
 // Wiring.
 
+if (kept.model === 'dropped files') kept.model = 'pico';
 labels.set(kept.labels, kept.none);
 for (const id of ['template', 'model', 'device', 'threshold']) $(id).value = kept[id];
 $('none').checked = kept.none;
@@ -245,7 +287,7 @@ $('sample').onclick = async () => {
 $('query').oninput = () => {
   still = null;
   $('still').hidden = $('square').hidden = true;
-  if (clip) gallery.search(clip, $('query').value, kept.template);
+  if (clip) search();
 };
 $('load').onclick = () => {
   [kept.model, kept.device] = [$('model').value.trim() || 'pico', $('device').value];
@@ -273,7 +315,7 @@ $('runs').querySelector('details').ontoggle = async () => {
   }));
 };
 
-await load(kept.model === 'dropped files' ? (kept.model = 'pico') : kept.model);
+await load();
 if (!stream && !still && !document.body.dataset.gallery) $('sample').click();
 // For tests.
 globalThis.page = { get clip() { return clip; }, take, labels };

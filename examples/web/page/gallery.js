@@ -4,6 +4,7 @@ const BATCH = 8;
 
 export class Gallery {
   #items = []; // { file, button, caption, row }
+  #of = null; // the model whose rows they are
   #asked = 0;
   #searched = 0;
 
@@ -16,31 +17,42 @@ export class Gallery {
     this.list.hidden = true;
   }
 
-  /** Shows and encodes pictures; those that cannot be read are named. */
-  async show(files, clip, progress, complain) {
+  /** Shows pictures; nothing is known of them yet. */
+  show(files) {
     this.list.hidden = false;
     for (const { image } of this.#items) URL.revokeObjectURL(image.src);
     this.#items = files.map((file) => this.#item(file));
     this.list.replaceChildren(...this.#items.map((i) => i.li));
+    this.#of = null;
+  }
+
+  /** Encodes them, all anew for another model; those that cannot be read are named. Whoever calls again, or ends the model, ends it. */
+  async encode(clip, progress, complain) {
     const mine = ++this.#asked;
-    const failed = [];
-    for (let at = 0; at < files.length && clip; at += BATCH) {
-      const some = this.#items.slice(at, at + BATCH);
+    if (this.#of !== clip) {
+      this.#of = clip;
+      for (const item of this.#items) item.row = null;
+    }
+    const items = this.#items.filter((item) => !item.row), failed = [];
+    for (let at = 0; at < items.length; at += BATCH) {
+      const some = items.slice(at, at + BATCH);
       try {
         (await clip.encodeImages(some.map((i) => i.file))).forEach((row, i) => (some[i].row = row));
-      } catch {
+      } catch (error) {
+        if (error.code === 'aborted') return;
         // One of them: each by itself.
         for (const item of some) {
           try {
             [item.row] = await clip.encodeImages([item.file]);
           } catch (error) {
+            if (error.code === 'aborted') return;
             item.caption.textContent = 'cannot be read';
             failed.push(`${item.file.name}: ${error.message}`);
           }
         }
       }
       if (mine !== this.#asked) return;
-      progress(Math.min(at + BATCH, files.length), files.length);
+      progress(Math.min(at + BATCH, items.length), items.length);
     }
     if (failed.length) complain(failed.length === 1 ? failed[0] : `${failed.length} pictures cannot be read, the first is ${failed[0]}`);
   }
@@ -56,10 +68,10 @@ export class Gallery {
     return { file, li, image, caption, row: null };
   }
 
-  /** Orders the pictures by words. */
+  /** Orders the pictures by words: those that `clip` has encoded so far. */
   async search(clip, words, template) {
     this.list.hidden = false;
-    const text = words.trim();
+    const text = this.#of === clip ? words.trim() : '';
     const mine = ++this.#searched;
     let order = this.#items;
     if (text) {

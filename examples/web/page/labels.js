@@ -4,7 +4,7 @@ const FILL = 0.3; // s: the time constant of what is shown
 const LEAD = 0.05; // by how much another must pass the one that leads
 
 export class Labels {
-  #rows = []; // { label, shown, raw, li, bar, output, input }
+  #rows = []; // { label, shown, raw, li, bar, output, input, remove }
   #leads = null;
   #spoken = 0;
   #written = 0;
@@ -42,13 +42,14 @@ export class Labels {
   #append(label, none = false) {
     const li = document.createElement('li');
     li.className = none ? 'none' : '';
-    li.innerHTML = '<span class="bar"></span><output>–</output><input autocomplete="off"><button aria-label="Remove">×</button>';
+    li.innerHTML = '<span class="bar"></span><span class="score">–</span><input autocomplete="off"><button>×</button>';
     const [bar, output, input, remove] = li.children;
     input.value = label;
     input.readOnly = none;
     input.setAttribute('aria-label', none ? 'None of these' : 'Label');
+    remove.setAttribute('aria-label', `Remove ${label}`);
     remove.hidden = none;
-    const row = { label, shown: null, raw: null, li, bar, output, input };
+    const row = { label, shown: null, raw: null, li, bar, output, input, remove };
     input.addEventListener('change', () => this.#rename(row, input.value.trim()));
     input.addEventListener('paste', (event) => {
       const text = event.clipboardData.getData('text');
@@ -64,11 +65,14 @@ export class Labels {
     if (!text) return this.#remove(row);
     if (this.texts.filter((t) => t === text).length && text !== row.label) return void (row.input.value = row.label);
     [row.label, row.shown, row.input.value] = [text, null, text];
+    row.remove.setAttribute('aria-label', `Remove ${text}`);
     this.changed();
   }
 
   #remove(row) {
+    const at = this.#rows.indexOf(row), had = row.li.contains(document.activeElement);
     this.set(this.#rows.filter((r) => r !== row && r !== this.none).map((r) => r.label), this.none !== null);
+    if (had) this.#rows[Math.min(at, this.texts.length - 1)]?.input.focus();
     this.changed();
   }
 
@@ -118,7 +122,9 @@ export class Labels {
       row.output.textContent = cosine ? row.shown.toFixed(3) : `${(100 * row.shown).toFixed(1)} %`;
       row.li.classList.toggle('leads', row === this.#leads && row.shown >= threshold);
     }
-    if (this.sorted) this.list.append(...[...this.#rows].sort((a, b) => b.shown - a.shown).map((r) => r.li));
+    // A list that is put anew loses the focus, and a click between press and release.
+    const order = this.sorted && !this.list.contains(document.activeElement) ? [...this.#rows].sort((a, b) => b.shown - a.shown) : [];
+    if (order.some((row, i) => this.list.children[i] !== row.li)) this.list.append(...order.map((r) => r.li));
     if (still || now - this.#spoken > 1000) {
       const text = this.#leads.shown >= threshold ? this.#leads.label : 'none of these';
       if (text !== this.leading.textContent) this.leading.textContent = text;

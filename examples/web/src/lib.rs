@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use clip_wgpu::clip::config::TextPool;
-use clip_wgpu::clip::{Classifier, Folder, ModelFiles, PromptCache};
+use clip_wgpu::clip::{Classifier, Folder, ModelFiles, PromptCache, registry};
 use clip_wgpu::gpu;
 use clip_wgpu::graph::{Data, Size};
 use clip_wgpu::weights::load::StoredAs;
@@ -35,6 +35,7 @@ pub struct Engine {
     classifier: RefCell<Option<Rc<Classifier>>>,
     encoded: Cell<u32>,
     frames: frame::Frames,
+    notes: Vec<String>,
 }
 
 #[wasm_bindgen]
@@ -45,7 +46,9 @@ impl Engine {
     pub async fn load(name: String, files: Vec<JsValue>, options: JsValue, progress: Function) -> Result<Engine, JsValue> {
         let sources = files.into_iter().map(JsSource::new).collect::<Result<Vec<_>, _>>()?;
         let named = sources.into_iter().map(|s| (s.name().to_string(), Box::new(s) as Box<dyn Source>));
-        let files = ModelFiles::of_folder(Folder::new(name, named)).await.map_err(thrown)?;
+        let known = registry::of_repo(name.trim_start_matches("hf-hub:"));
+        let mut files = ModelFiles::of_folder(Folder::new(name, named)).await.map_err(thrown)?;
+        let notes = known.map(|known| known.correct(&mut files.config, &mut files.preprocess)).unwrap_or_default();
         let told = move |done: u64, all: u64| drop(progress.call2(&JsValue::NULL, &(done as f64).into(), &(all as f64).into()));
         let options = Options {
             device: device(&text(&options, "device"))?,
@@ -67,6 +70,7 @@ impl Engine {
             classifier: RefCell::default(),
             encoded: Cell::new(0),
             frames: frame::Frames::default(),
+            notes,
         })
     }
 
@@ -92,6 +96,21 @@ impl Engine {
         match &self.clip.executor {
             Executor::Gpu(_) => "webgpu".into(),
             Executor::Host => "wasm".into(),
+        }
+    }
+
+    /// Where the model's files were wrong, and what was done about it.
+    #[wasm_bindgen(getter)]
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.clone()
+    }
+
+    /// The longest side of a frame that the device's textures hold, in pixels.
+    #[wasm_bindgen(getter)]
+    pub fn most_side(&self) -> u32 {
+        match &self.clip.executor {
+            Executor::Gpu(gpu) => gpu.device.limits().max_texture_dimension_2d,
+            Executor::Host => 0,
         }
     }
 
@@ -131,14 +150,13 @@ impl Engine {
 
     /// Unit embeddings of pictures: the bytes of files, or `{data, width, height}` of straight RGBA, as ImageData has.
     pub async fn encode_images(&self, pictures: Vec<JsValue>) -> Result<Vec<f32>, JsValue> {
-        let images = pictures.iter().map(picture).collect::<Result<Vec<Image>, JsValue>>()?;
+        let images = images(&pictures)?;
         Ok(self.clip.encode_images(&images).await.map_err(thrown)?.data)
     }
 
     /// What the image tower reads of pictures.
     pub fn pixels(&self, pictures: Vec<JsValue>) -> Result<Vec<f32>, JsValue> {
-        let images = pictures.iter().map(picture).collect::<Result<Vec<Image>, JsValue>>()?;
-        Ok(self.clip.pixels(&images))
+        Ok(self.clip.pixels(&images(&pictures)?))
     }
 
     /// Unit embeddings of texts.
@@ -170,8 +188,7 @@ impl Engine {
 
     /// Scores of pictures against the labels: `[pictures, labels]`, by softmax, sigmoid or cosine.
     pub async fn classify(&self, pictures: Vec<JsValue>, score: String) -> Result<Vec<f32>, JsValue> {
-        let images = pictures.iter().map(picture).collect::<Result<Vec<Image>, JsValue>>()?;
-        self.classifier()?.classify(&self.clip, &images, score_of(&score)?).await.map_err(thrown)
+        self.classifier()?.classify(&self.clip, &images(&pictures)?, score_of(&score)?).await.map_err(thrown)
     }
 
     /// The same of one frame that the browser can copy to a texture: a VideoFrame, an ImageBitmap, a canvas. It goes to the GPU
@@ -281,6 +298,14 @@ fn score_of(name: &str) -> Result<Score, JsValue> {
 
 fn text(object: &JsValue, key: &str) -> String {
     Reflect::get(object, &key.into()).ok().and_then(|v| v.as_string()).unwrap_or_default()
+}
+
+/// Pictures; an error says by its `index` of which.
+fn images(pictures: &[JsValue]) -> Result<Vec<Image>, JsValue> {
+    let one = |(index, value): (usize, &JsValue)| {
+        picture(value).inspect_err(|error| drop(Reflect::set(error, &"index".into(), &(index as f64).into())))
+    };
+    pictures.iter().enumerate().map(one).collect()
 }
 
 /// A file's bytes, decoded here (browsers' own decoders differ by up to a hundred levels), or RGBA as it is.
