@@ -2,10 +2,26 @@
 
 use std::ops::Deref;
 
-use crate::clip::{self, Embeddings, Options, PromptCache, SavedLabels, Score};
-use crate::device::Executor;
+use crate::clip::{self, Embeddings, ModelFiles, Options, PromptCache, SavedLabels, Score};
+use crate::device::{Device, Executor};
 use crate::error::Result;
 use crate::input::Image;
+
+/// [`Device::open`]
+///
+/// # Errors
+/// As there.
+pub fn open(device: &Device) -> Result<Executor> {
+    pollster::block_on(device.open())
+}
+
+/// [`ModelFiles::find`]
+///
+/// # Errors
+/// As there.
+pub fn find(model: &str) -> Result<ModelFiles> {
+    pollster::block_on(ModelFiles::find(model))
+}
 
 /// [`clip_wgpu::Clip`](crate::Clip), blocking.
 pub struct Clip(clip::Clip);
@@ -36,6 +52,14 @@ impl Clip {
     /// As there.
     pub fn load(model: &str, options: &Options) -> Result<Self> {
         pollster::block_on(clip::Clip::load(model, options)).map(Self)
+    }
+
+    /// [`clip::Clip::load_on`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_on(executor: &Executor, files: ModelFiles, options: &Options, keep: &[&str]) -> Result<Self> {
+        pollster::block_on(clip::Clip::load_on(executor, files, options, keep)).map(Self)
     }
 
     /// [`clip::Clip::encode_images`]

@@ -5,8 +5,7 @@ mod common;
 
 use std::path::Path;
 
-use clip_wgpu::blocking::Clip;
-use clip_wgpu::clip::ModelFiles;
+use clip_wgpu::blocking::{Clip, find};
 use clip_wgpu::{Embeddings, Error, Executor, Image, Options, Score};
 
 const LABELS: [&str; 3] = ["red circle", "blue square", "a tiger"];
@@ -16,8 +15,7 @@ fn executors() -> Vec<Executor> {
 }
 
 fn pico(executor: &Executor, options: &Options) -> Clip {
-    let files = pollster::block_on(ModelFiles::find("pico")).unwrap();
-    pollster::block_on(clip_wgpu::Clip::load_on(executor, files, options, &[])).unwrap().into()
+    Clip::load_on(executor, find("pico").unwrap(), options, &[]).unwrap()
 }
 
 fn sample(name: &str) -> Image {

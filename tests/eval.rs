@@ -61,7 +61,8 @@ fn a_csv_names_pictures_and_classes() {
 
     // Quotes are for commas, which stand without them in old files, too; only the first line may be a head.
     std::fs::copy(folder.join("tiger/tiger.jpg"), folder.join("big, orange.jpg")).unwrap();
-    std::fs::write(&file, "file,label\nnothing here,tiger\n\"big, orange.jpg\",\"a \"\"tiger\"\"\"\nbig, orange.jpg,guitar\n").unwrap();
+    std::fs::write(&file, "file,label\nnothing here,tiger\n\"big, orange.jpg\",\"a \"\"tiger\"\"\"\nbig, orange.jpg, \"guitar\"\n")
+        .unwrap();
     let said = run(&["eval", "-m", "pico", "--device", "cpu", file.to_str().unwrap(), "--json"]).json_whatever_the_code();
     let classes: Vec<&str> = said["classes"].as_array().unwrap().iter().map(|c| c["class"].as_str().unwrap()).collect();
     assert_eq!((&said["pictures"], &classes[..]), (&json!(2), &["a \"tiger\"", "guitar"][..]));

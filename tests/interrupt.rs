@@ -27,8 +27,9 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 /// Stops a command by Ctrl-C as soon as it is under way.
 fn interrupted(arguments: &[&str], is_under_way: impl Fn() -> bool) -> (Output, String) {
-    let child = command::command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command::command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     while !is_under_way() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
         std::thread::sleep(Duration::from_millis(2));
     }
     assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
@@ -46,8 +47,25 @@ fn a_half_written_file_is_taken_away_and_the_earlier_one_stays() {
     fs::write(&to, "earlier").unwrap();
     let part = || files(&scratch).iter().any(|file| file.extension().is_some_and(|e| e == "part"));
     let (_, said) = interrupted(&["embed", "image", "-m", "pico", "--batch", "1", text(&folder), "-o", text(&to)], part);
-    assert!(said.contains("nothing was written"), "{said}");
+    assert!(said.contains("nothing is written"), "{said}");
     assert_eq!((files(&scratch).len(), fs::read_to_string(&to).unwrap().as_str()), (2, "earlier"));
+}
+
+#[test]
+fn a_half_written_export_is_taken_away() {
+    let scratch = scratch("interrupt-export");
+    let (folder, db, to) = (scratch.join("pictures"), scratch.join("index.sqlite"), scratch.join("rows.jsonl"));
+    pictures(&folder, 1);
+    assert_eq!(command::run(&["index", "-m", "pico", "--quiet", text(&folder), "--db", text(&db)]).code, 0);
+    let connection = rusqlite::Connection::open(&db).unwrap();
+    // The picture under many names, so that it takes a while.
+    let copies = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000)
+        INSERT INTO file SELECT path || i, bytes, modified_ns, picture, error FROM file, n";
+    connection.execute_batch(copies).unwrap();
+    drop(connection);
+    let part = || files(&scratch).iter().any(|file| file.extension().is_some_and(|e| e == "part"));
+    let (_, said) = interrupted(&["index", "--db", text(&db), "--export", text(&to)], part);
+    assert!(said.contains("no file is written") && !to.exists() && !part(), "{said}");
 }
 
 #[test]

@@ -18,9 +18,9 @@ export async function filesOf(source, options, wanted, told) {
   const kept = await store?.manifest();
   if (kept) return Promise.all(kept.map(({ name }) => store.file(name)));
 
-  const { base, heads: known } = await listed(source, options);
+  const { base, heads: known, unreachable } = await listed(source, options);
   const chosen = wanted([...known.keys()]);
-  if (!chosen.length) throw fail(`${source}: expected a model's folder (config.json with model.safetensors, or open_clip's), found none`, 'model');
+  if (!chosen.length) throw unreachable ?? fail(`${source}: expected a model's folder (config.json with model.safetensors, or open_clip's), found none`, 'model');
   const heads = await Promise.all(chosen.map(async (name) => ({ name, ...(known.get(name) ?? (await headOf(base + name))) })));
   const total = heads.reduce((sum, { size }) => sum + size, 0);
   let loaded = 0;
@@ -43,8 +43,13 @@ export async function forget(source, options) {
 async function listed(source, { hub = HUB, revision = 'main' }) {
   if (/^https?:/.test(source)) {
     const base = source.endsWith('/') ? source : `${source}/`;
-    const heads = await Promise.all(ALL.map(async (name) => [name, await headOf(base + name, { optional: true })]));
-    return { base, heads: new Map(heads.filter(([, head]) => head)) };
+    let unreachable; // as another site's file that is not there seems to be, where its server lets us read only those that are
+    const head = (name) => headOf(base + name, { optional: true }).catch((error) => {
+      if (!error.unreachable || new URL(base).origin === location.origin) throw error;
+      unreachable = error;
+    });
+    const heads = await Promise.all(ALL.map(async (name) => [name, await head(name)]));
+    return { base, heads: new Map(heads.filter(([, head]) => head)), unreachable };
   }
   const repo = source.replace(/^hf-hub:/, '');
   const answer = await get(`${hub}/api/models/${repo}/revision/${revision}`);
@@ -58,7 +63,8 @@ async function get(url, options) {
   try {
     return await fetch(url, options);
   } catch (error) {
-    throw fail(`${new URL(url, location.href).host} cannot be reached: ${error.message}; look at the connection and the name`);
+    const { host } = new URL(url, location.href);
+    throw Object.assign(fail(`${host} cannot be reached: ${error.message}; look at the connection and the name`), { unreachable: true });
   }
 }
 
@@ -67,8 +73,8 @@ async function get(url, options) {
 async function headOf(url, { optional } = {}) {
   const answer = await get(url, { headers: { Range: 'bytes=0-0' } });
   await answer.body?.cancel();
-  const isPage = answer.headers.get('content-type')?.startsWith('text/html');
-  if (optional && (isPage || [403, 404, 410].includes(answer.status))) return null;
+  const isPage = answer.ok && answer.headers.get('content-type')?.startsWith('text/html');
+  if (optional && (isPage || [403, 404, 410, 416].includes(answer.status))) return null;
   if (!answer.ok) throw fail(`${url}: the server answered ${answer.status}`);
   const range = answer.headers.get('content-range');
   const size = answer.status === 206 ? Number(range?.split('/')[1]) : Number(answer.headers.get('content-length'));
@@ -114,6 +120,15 @@ async function openStore(source, { hub = HUB, revision = 'main' }) {
   }
 }
 
+/** What a reader gives; whoever stops listening stops the download. */
+async function* chunks(reader) {
+  try {
+    for (let next; !(next = await reader.read()).done; ) yield next.value;
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}
+
 class Store {
   constructor(folder) {
     this.folder = folder;
@@ -142,20 +157,23 @@ class Store {
   async download(base, head, more) {
     const { name, size, etag, ranges } = head;
     const before = await this.#text(`${name}.etag`);
-    await this.#write(`${name}.etag`, new TextEncoder().encode(etag ?? ''));
     const handle = await this.#open(name);
     try {
       let have = before === etag && etag && ranges ? Math.min(handle.getSize(), size) : 0;
       handle.truncate(have);
+      const { quota = Infinity, usage = 0 } = (await navigator.storage.estimate?.()) ?? {};
+      if (ranges && size - have > quota - usage) {
+        head.homeless = true;
+        return null;
+      }
+      if (before !== (etag ?? '')) await this.#write(`${name}.etag`, new TextEncoder().encode(etag ?? ''));
       more(have);
       for (let tries = 0; have < size; ) {
         try {
           const answer = await get(base + name, have ? { headers: { Range: `bytes=${have}-` } } : {});
           if (!answer.ok) throw fail(`${base + name}: the server answered ${answer.status}`);
           if (have && answer.status !== 206) handle.truncate((have = 0));
-          for (const reader = answer.body.getReader(); ; ) {
-            const { done, value } = await reader.read();
-            if (done) break;
+          for await (const value of chunks(answer.body.getReader())) {
             handle.write(value, { at: have });
             have += value.length;
             more(value.length);

@@ -78,7 +78,9 @@ pub struct Clip {
 }
 
 impl Clip {
-    /// Loads a model: `pico` (the one in the box) or a folder as it comes from Hugging Face or open_clip.
+    /// Loads a model: `pico` (the one in the box), a folder or weight file as it comes from Hugging Face, open_clip or OpenAI, or a name on
+    /// the Hub, which is downloaded where it is not here (Cargo feature `hub`; that blocks the thread). With the CPU executor, this and
+    /// whatever the model then makes is computed while the future is polled.
     ///
     /// # Errors
     /// [`Error::Model`], [`Error::Config`], [`Error::Weights`], [`Error::Io`], or what the device says.
@@ -102,7 +104,7 @@ impl Clip {
         let keep = keep.iter().map(|name| name.to_string()).collect();
         let logit_scale = load::scalar(&checkpoint, LOGIT_SCALE).await?.unwrap_or(0.0);
         let logit_bias = load::scalar(&checkpoint, LOGIT_BIAS).await?.unwrap_or(0.0);
-        if !logit_scale.exp().is_finite() || !logit_bias.is_finite() {
+        if !logit_scale.exp().is_normal() || !logit_bias.is_finite() {
             let problem =
                 format!("expected finite scores, found {LOGIT_SCALE} {logit_scale} (its exp counts) and {LOGIT_BIAS} {logit_bias}");
             return Err(Error::Weights { file: checkpoint.name().into(), problems: vec![problem] });
@@ -149,8 +151,8 @@ impl Clip {
         let text = c.text.as_ref().map(|t| Ok((text(c)?, t.context))).transpose()?;
         let graphs: Vec<&Graph> = [&vision, &text].into_iter().flatten().map(|((graph, _), _)| graph).collect();
         load::check(&self.checkpoint, c, &graphs)?;
-        let is_made = |g: &Graph, name: &str| g.find(name).is_some_and(|value| g.origins[value.0] == Origin::Node);
-        if let Some(name) = self.keep.iter().find(|name| !graphs.iter().any(|g| is_made(g, name))) {
+        let is_kept = |g: &Graph, name: &str| g.find(name).is_some_and(|value| g.origins[value.0] != Origin::Weight);
+        if let Some(name) = self.keep.iter().find(|name| !graphs.iter().any(|g| is_kept(g, name))) {
             return Err(Error::Argument(format!("the model has no value `{name}` that could be kept")));
         }
         let total = self.checkpoint.tensors.values().map(|t| t.bytes()).sum();

@@ -389,6 +389,14 @@ impl Session {
     }
 }
 
+/// The browser's collector does not see the GPU's memory; what was handed over is still done.
+#[cfg(target_arch = "wasm32")]
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.slots.iter().chain(self.buffers.iter().flatten()).for_each(wgpu::Buffer::destroy);
+    }
+}
+
 /// A storage buffer that can be written and copied from.
 pub(crate) fn storage(gpu: &Gpu, label: &str, bytes: u64) -> wgpu::Buffer {
     let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;

@@ -38,7 +38,7 @@ impl<'a> Sink<'a> {
     /// Room for the weight `desc`, zeros so far.
     ///
     /// # Errors
-    /// [`Error::TooLarge`]; [`Error::Device`] where the device is out of memory.
+    /// [`Error::TooLarge`]; [`Error::OutOfMemory`].
     pub async fn new(
         executor: &'a Executor,
         desc: &Desc,

@@ -27,7 +27,8 @@ export async function serve(root) {
     } catch {}
     if (state.refused(name)) {
       response.statusCode = state.refused(name);
-      return response.end();
+      response.setHeader('content-type', 'text/html'); // as servers' own pages of errors are
+      return response.end('<h1>Busy</h1>');
     }
     if (!stat?.isFile() && state.pages) {
       response.setHeader('content-type', 'text/html');

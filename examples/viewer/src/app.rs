@@ -294,6 +294,9 @@ impl Viewer {
             return self.open_again(context, Some(Err("the device was lost: it has been opened again".into())));
         }
         if let Some((text, row)) = self.engine.taught() {
+            if let Some(other) = self.set.taught_by.as_ref().filter(|by| **by != self.said.model) {
+                self.note = Some(Ok(format!("what was taught with {other} is a text again: its file still has it, until it is saved")));
+            }
             self.set.teach(&text, row, &self.said.model);
             self.relabel();
         }
@@ -354,10 +357,14 @@ impl Viewer {
 }
 
 impl eframe::App for Viewer {
+    /// Before each picture of the window, and while it is hidden: a recording goes on, and a lost device is seen.
+    fn logic(&mut self, context: &egui::Context, _: &mut eframe::Frame) {
+        self.take(context);
+    }
+
     fn ui(&mut self, ui: &mut egui::Ui, _: &mut eframe::Frame) {
         let begun = Instant::now();
         let context = ui.ctx().clone();
-        self.take(&context);
         self.take_dropped(&context);
         egui::Panel::bottom("runs").show(ui, |ui| self.runs(ui));
         egui::Panel::right("think").default_size(420.0).show(ui, |ui| self.think(ui));

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use clip_wgpu::blocking::open;
 use clip_wgpu::{Device, Error, Executor};
 
 use crate::capture::Capture;
@@ -187,6 +188,7 @@ impl<F: Fn() + Send + Sync + Clone + 'static> Worker<F> {
             Ask::Watch(capture) => {
                 capture.pause(self.paused);
                 self.watched.replace(capture).iter().for_each(Capture::close);
+                self.say(|said| said.unscored = None);
                 *seen = None;
             }
             Ask::Smooth(constant) => self.smoothing = constant,
@@ -229,7 +231,7 @@ impl<F: Fn() + Send + Sync + Clone + 'static> Worker<F> {
     fn load(&self, name: &str, device: &Device) -> Result<Model, Error> {
         let executor = match &self.shared {
             Some(shared) if *device != Device::Cpu => shared.clone(),
-            _ => pollster::block_on(device.open())?,
+            _ => open(device)?,
         };
         let (said, told) = (self.said.clone(), self.told.clone());
         let progress = move |doing: &str, done, all| {
@@ -254,7 +256,7 @@ impl<F: Fn() + Send + Sync + Clone + 'static> Worker<F> {
         let (names, encoded): (Vec<String>, usize) = (set.names().map(String::from).collect(), model.encoded());
         match answer {
             Ok(()) => self.say(|said| {
-                (said.names, said.encoded, said.complaint) = (names, encoded, None);
+                (said.names, said.encoded, said.complaint, said.unscored) = (names, encoded, None, None);
                 (said.raw, said.smooth) = (Vec::new(), Smooth::default());
             }),
             Err(e) => self.fail(&e, |said, e| said.complaint = Some(e)),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clip_wgpu::Executor;
+use clip_wgpu::blocking::open;
 use serde_json::json;
 
 use crate::arguments::Arguments;
@@ -32,7 +33,7 @@ fn progress() -> impl Fn(&str, u64, u64) + Send + Sync + Clone {
 /// # Errors
 /// A sentence for the user.
 pub fn run(arguments: &Arguments, set: LabelSet) -> Result<(), String> {
-    let executor = pollster::block_on(arguments.device.open()).map_err(|e| e.to_string())?;
+    let executor = open(&arguments.device).map_err(|e| e.to_string())?;
     let mut model = Model::load(&arguments.model, &executor, progress()).map_err(|e| e.to_string())?;
     if std::io::stderr().is_terminal() {
         eprint!("\r\x1b[K"); // over what it said of loading

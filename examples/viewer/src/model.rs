@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clip_wgpu::blocking::{Classifier, Clip};
-use clip_wgpu::clip::{Embeddings, ModelFiles, PromptCache};
+use clip_wgpu::blocking::{Classifier, Clip, find};
+use clip_wgpu::clip::{Embeddings, PromptCache};
 use clip_wgpu::input::ResizeMode;
 use clip_wgpu::{Error, Executor, Options, Result, Score};
 
@@ -47,14 +47,8 @@ impl Model {
         #[cfg(feature = "hub")]
         pull(name, progress.clone())?;
         let options = Options { batch: 1, progress: Some(Arc::new(move |done, all| progress("loading", done, all))), ..Options::default() };
-        let clip = pollster::block_on(async { clip_wgpu::Clip::load_on(executor, ModelFiles::find(name).await?, &options, &[]).await })?;
-        Ok(Self {
-            name: name.into(),
-            clip: clip.into(),
-            prompts: PromptCache::default(),
-            backgrounds: PromptCache::default(),
-            looks_for: None,
-        })
+        let clip = Clip::load_on(executor, find(name)?, &options, &[])?;
+        Ok(Self { name: name.into(), clip, prompts: PromptCache::default(), backgrounds: PromptCache::default(), looks_for: None })
     }
 
     /// The score that the model was trained for.

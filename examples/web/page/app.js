@@ -57,8 +57,9 @@ async function load(source = kept.model) {
     $('loading').hidden = true;
     line();
     $('score').value = kept.score ?? clip.score;
-    say(clip.device === 'wasm' && kept.device !== 'wasm' ? 'No usable GPU here (WebGPU): running on the processor.' : '', true);
+    say(usual(), true);
     await relabel();
+    if (loading !== mine) return;
     document.body.dataset.state = 'ready';
     encodeGallery();
   } catch (error) {
@@ -68,6 +69,9 @@ async function load(source = kept.model) {
     if (loading === mine) $('loading').hidden = true;
   }
 }
+
+/** What is to be said while nothing else is. */
+const usual = () => (clip.device === 'wasm' && kept.device !== 'wasm' ? 'No usable GPU here (WebGPU): running on the processor.' : '');
 
 let labelling = Promise.resolve();
 function relabel() {
@@ -80,7 +84,7 @@ function relabel() {
       document.body.dataset.encoded = await clip.setLabels(all, { templates: [kept.template] });
       if (still) await scoreStill();
     } catch (error) {
-      say(error.message);
+      if (error.code !== 'aborted') say(error.message);
     }
   });
   return labelling;
@@ -129,9 +133,10 @@ async function scoreStill() {
     const row = await timed(() => clip.classify(still, scoring()));
     labels.show(row.map((r) => r.score), showing({ still: true }));
     line();
-    if (complaint) say((complaint = ''));
+    if (complaint) say(usual(), true);
+    complaint = '';
   } catch (error) {
-    say((complaint = `${still.name ?? 'the picture'}: ${error.message}`));
+    if (error.code !== 'aborted') say((complaint = `${still.name ?? 'the picture'}: ${error.message}`));
   }
 }
 
@@ -221,8 +226,8 @@ async function take(files) {
 
 /** Encodes the pictures that the model has not seen, and orders them by what is asked for. */
 async function encodeGallery() {
-  if (!clip || $('search').hidden) return;
-  await gallery.encode(clip, (done, all) => say(done < all ? `${done} of ${all} pictures` : '', true), say);
+  if (!clip || $('gallery').hidden) return;
+  await gallery.encode(clip, (done, all) => say(done < all ? `${done} of ${all} pictures` : usual(), true), say);
   if ($('query').value.trim()) await search();
 }
 
@@ -287,7 +292,8 @@ $('sample').onclick = async () => {
 $('query').oninput = () => {
   still = null;
   $('still').hidden = $('square').hidden = true;
-  if (clip) search();
+  $('gallery').hidden = false;
+  if (clip) (gallery.knows(clip) ? search : encodeGallery)();
 };
 $('load').onclick = () => {
   [kept.model, kept.device] = [$('model').value.trim() || 'pico', $('device').value];

@@ -26,10 +26,15 @@ export class Gallery {
     this.#of = null;
   }
 
+  /** Whether the rows are this model's. */
+  knows(clip) {
+    return this.#of === clip;
+  }
+
   /** Encodes them, all anew for another model; those that cannot be read are named. Whoever calls again, or ends the model, ends it. */
   async encode(clip, progress, complain) {
     const mine = ++this.#asked;
-    if (this.#of !== clip) {
+    if (!this.knows(clip)) {
       this.#of = clip;
       for (const item of this.#items) item.row = null;
     }
@@ -70,8 +75,7 @@ export class Gallery {
 
   /** Orders the pictures by words: those that `clip` has encoded so far. */
   async search(clip, words, template) {
-    this.list.hidden = false;
-    const text = this.#of === clip ? words.trim() : '';
+    const text = this.knows(clip) ? words.trim() : '';
     const mine = ++this.#searched;
     let order = this.#items;
     if (text) {

@@ -72,7 +72,7 @@ export class Labels {
   #remove(row) {
     const at = this.#rows.indexOf(row), had = row.li.contains(document.activeElement);
     this.set(this.#rows.filter((r) => r !== row && r !== this.none).map((r) => r.label), this.none !== null);
-    if (had) this.#rows[Math.min(at, this.texts.length - 1)]?.input.focus();
+    if (had) this.#rows[Math.min(at, this.texts.length - 1)]?.remove.focus();
     this.changed();
   }
 

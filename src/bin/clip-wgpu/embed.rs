@@ -10,6 +10,7 @@ use crate::files::{EmbeddingFile, FileFormat, row_json};
 use crate::inputs;
 use crate::interrupt;
 use crate::output::{Document, Failed, failed_json, file_name, say};
+use crate::spent::Spent;
 use crate::texts::{self, Texts};
 use crate::walk;
 
@@ -103,17 +104,25 @@ impl EmbedImage {
         };
         let mut rows = Rows::begin(&self.to, g, &clip, shape)?;
         rows.failed = found.failed;
-        inputs::batches(g, &clip, &found.pictures, |batch| {
-            rows.failed.extend(batch.failed);
-            let made = pollster::block_on(async {
-                match &value {
-                    Some(name) => clip.value_of_pixels(name, &batch.pixels).await,
-                    None if self.parts => Ok(clip.pixel_parts(&batch.pixels).await?.data),
-                    None => Ok(clip.encode_pixels(&batch.pixels).await?.data),
-                }
-            })?;
-            rows.push(&batch.names, &made)
-        })?;
+        inputs::batches_unless(
+            g,
+            &clip,
+            &found.pictures,
+            &Spent::default(),
+            |_, _| false,
+            |batch| {
+                rows.failed.extend(batch.failed);
+                let made = pollster::block_on(async {
+                    match &value {
+                        Some(name) => clip.value_of_pixels(name, &batch.pixels).await,
+                        None if self.parts => Ok(clip.pixel_parts(&batch.pixels).await?.data),
+                        None => Ok(clip.encode_pixels(&batch.pixels).await?.data),
+                    }
+                })?;
+                rows.push(&batch.names, &made)?;
+                Ok(interrupt::flow())
+            },
+        )?;
         rows.finish(json!({"passed_over": found.passed_over}))
     }
 }
@@ -132,6 +141,9 @@ impl EmbedText {
             let embeddings = pollster::block_on(clip.encode_ids(ids))?;
             bar.suspend(|| rows.push(names, &embeddings.data))?;
             bar.inc(ids.len() as u64);
+            if interrupt::asked() {
+                break;
+            }
         }
         bar.finish_and_clear();
         rows.finish(json!({}))
@@ -173,8 +185,10 @@ impl<'a> Rows<'a> {
     /// Begins the output: one that cannot be written is found before the first picture is opened.
     fn begin(to: &'a To, g: &Globals, clip: &Clip, shape: Vec<usize>) -> Result<Self> {
         let model = g.model()?;
+        if to.output.is_some() {
+            interrupt::watch("stopping after this batch: nothing is written; Ctrl-C again ends it at once")?;
+        }
         let file = to.output.as_deref().map(|path| EmbeddingFile::create(path, &model, &shape)).transpose()?;
-        file.as_ref().map(|file| interrupt::take_away(file.half_written())).transpose()?;
         let head = g.json.then(|| json!({"model": model, "device": clip.executor.name(), "compute": g.compute.to_string()}));
         // Whoever stops listening stops no file.
         let document = head.as_ref().filter(|_| file.is_none()).map(begun).transpose()?;
@@ -197,8 +211,11 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
-    /// Puts the file in its place, unless nothing succeeded: then an earlier one stays.
+    /// Puts the file in its place, unless nothing succeeded, or it was stopped: then an earlier one stays.
     fn finish(self, more: Value) -> Result<Outcome> {
+        if interrupt::asked() {
+            return Ok(Outcome::Interrupted);
+        }
         let written = self.file.filter(|_| self.rows > 0).map(EmbeddingFile::finish).transpose()?.is_some();
         let file = self.to.output.as_deref().filter(|_| written).map(file_name);
         if let Some(head) = self.head {

@@ -82,13 +82,19 @@ impl Data {
     fn of_csv(path: &Path) -> Result<Self> {
         let (beside, mut rows) = (path.parent().unwrap_or(Path::new("")), Vec::new());
         let (bytes, name) = utf8_of(path)?;
+        let bare = |field: &str| {
+            let field = field.trim();
+            field.strip_prefix('"').and_then(|f| f.strip_suffix('"')).unwrap_or(field).to_string() // with a blank before its quotes
+        };
         let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(&bytes[..]);
         for (at, record) in reader.records().enumerate() {
             let record = record.map_err(|e| Error::Text(format!("{name}: {e}")))?;
             let fields: Vec<&str> = record.iter().collect();
             let (file, class) = match &fields[..] {
                 [blank] if blank.trim().is_empty() => continue,
-                [file @ .., class] if !file.is_empty() => (beside.join(file.join(",").trim()), class.trim().to_string()), // its own commas
+                [file @ .., class] if !file.is_empty() && !class.trim().contains('\n') => {
+                    (beside.join(bare(&file.join(","))), bare(class)) // with commas of its own
+                }
                 _ => {
                     let line = record.position().map_or(0, csv::Position::line);
                     return Err(Error::Argument(format!("{name}: line {line}: expected path,class, found `{}`", fields.join(","))));

@@ -56,7 +56,7 @@ impl Part {
             return Err(Error::Io { path: path.into(), source: io::ErrorKind::IsADirectory.into() });
         }
         let file = File::options().read(true).write(true).create(true).truncate(true).open(&beside).map_err(Error::io(path))?;
-        // Whoever could not read the earlier one cannot read this.
+        // As the earlier one was, for its owner and for others.
         if let Some(earlier) = path.metadata().ok().filter(|_| cfg!(unix)) {
             file.set_permissions(earlier.permissions()).map_err(Error::io(path))?;
         }
@@ -119,11 +119,6 @@ impl EmbeddingFile {
         Ok(Self { part, format, model: model.into(), shape: shape.into(), rows: 0, names: Vec::new(), columns })
     }
 
-    /// Where it lies until it is whole.
-    pub fn half_written(&self) -> Vec<PathBuf> {
-        vec![self.part.beside.clone(), rows_beside(&self.part.beside)]
-    }
-
     pub fn row(&mut self, name: &str, row: &[f32]) -> Result<()> {
         self.rows += 1;
         if let Some(columns) = &mut self.columns {
@@ -168,7 +163,8 @@ impl EmbeddingFile {
             header.push(' ');
         }
         let path = self.part.path.clone();
-        let rows_at = rows_beside(&self.part.beside);
+        let mut rows_at = self.part.beside.as_os_str().to_owned();
+        rows_at.push(".rows");
         self.part.file.flush().map_err(Error::io(&path))?;
         fs::rename(&self.part.beside, &rows_at).map_err(Error::io(&path))?;
         let copied = || -> Result<()> {
@@ -183,13 +179,6 @@ impl EmbeddingFile {
         let _ = fs::remove_file(&rows_at); // it was only beside
         done
     }
-}
-
-/// Where a .safetensors file's rows lie while its header is written.
-fn rows_beside(part: &Path) -> PathBuf {
-    let mut rows = part.as_os_str().to_owned();
-    rows.push(".rows");
-    rows.into()
 }
 
 /// What one input has, as a line of .jsonl: an array, or an array of arrays.

@@ -97,10 +97,13 @@ impl Globals {
     }
 }
 
-/// A path as the index has it: a link is what it is called, and `..` leads to one name, not to another beside it.
+/// A path as the index has it: a link is what it is called, and what `..` leads to is called as it is.
 pub fn absolute(path: &Path) -> Result<PathBuf> {
     let whole = std::path::absolute(path).map_err(Error::io(path))?;
-    Ok(if whole.components().any(|part| part == Component::ParentDir) { real(&whole) } else { whole })
+    let parts: Vec<Component<'_>> = whole.components().collect();
+    let Some(last) = parts.iter().rposition(|part| *part == Component::ParentDir) else { return Ok(whole) };
+    let led_to = real(&parts[..=last].iter().collect::<PathBuf>());
+    Ok(led_to.components().chain(parts[last + 1..].iter().copied()).collect())
 }
 
 /// How many files had which fate.
@@ -135,8 +138,8 @@ impl Index {
         if refreshes {
             self.refresh(g, &mut store, &mut counts, &mut failed)?;
         }
+        let exported = self.export.as_deref().filter(|_| !interrupt::asked()).map(|to| export(&store, to)).transpose()?.flatten();
         let interrupted = interrupt::asked();
-        let exported = self.export.as_deref().filter(|_| !interrupted).map(|to| export(&store, to)).transpose()?;
         let Counts { encoded, known, unchanged, failed_before, removed, merged, spent, took } = counts;
         match g.json {
             true => {
@@ -166,7 +169,7 @@ impl Index {
             }
         }
         if interrupted {
-            g.warn("interrupted: what was encoded is in the index; run it again to go on");
+            g.warn("interrupted: what was done is in the index; run it again to go on");
         }
         Ok(Outcome::of(&failed))
     }
@@ -241,21 +244,25 @@ impl Index {
     }
 }
 
-/// Writes what the index has to a file: how many rows.
-fn export(store: &Store, to: &Path) -> Result<usize> {
+/// Writes what the index has to a file: how many rows; `None` where it was stopped.
+fn export(store: &Store, to: &Path) -> Result<Option<usize>> {
     let model = store.model()?.ok_or_else(|| Error::Argument("nothing to export: the index has no pictures".into()))?;
+    interrupt::watch("stopping: no file is written")?;
     let mut file = EmbeddingFile::create(to, &model.name, &[model.width])?;
     let mut rows = 0;
     let mut wrong = Ok(());
     store.each(model.width, |path, _, embedding| {
-        if wrong.is_ok() {
+        if wrong.is_ok() && !interrupt::asked() {
             wrong = file.row(path, &embedding.to_f32_vec());
             rows += 1;
         }
     })?;
     wrong?;
+    if interrupt::asked() {
+        return Ok(None);
+    }
     file.finish()?;
-    Ok(rows)
+    Ok(Some(rows))
 }
 
 /// Encodes what the index does not know, each batch written as soon as it is made.

@@ -101,7 +101,6 @@ pub enum Outcome {
     /// Some inputs failed; each was named on stderr.
     SomeFailed,
     /// Ctrl-C stopped it; what was done stays.
-    #[cfg(feature = "index")]
     Interrupted,
 }
 
@@ -109,7 +108,6 @@ impl Outcome {
     /// Of work that named what `failed`.
     pub fn of(failed: &[output::Failed]) -> Self {
         match failed {
-            #[cfg(feature = "index")]
             _ if interrupt::asked() => Outcome::Interrupted,
             [] => Outcome::Done,
             _ => Outcome::SomeFailed,
@@ -158,7 +156,6 @@ fn main() -> ExitCode {
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::SomeFailed) => ExitCode::from(1),
-        #[cfg(feature = "index")]
         Ok(Outcome::Interrupted) => ExitCode::from(interrupt::STATUS),
         Err(error) => {
             output::complain(&error.to_string());

@@ -77,7 +77,7 @@ pub fn file_name(path: &Path) -> String {
 #[cfg(feature = "index")]
 pub fn path_of(name: &str) -> PathBuf {
     let plain = PathBuf::from(name);
-    if !name.contains("\\x") || plain.exists() {
+    if cfg!(not(unix)) || !name.contains("\\x") || plain.exists() {
         return plain;
     }
     unescaped(name).filter(|path| file_name(path) == name).unwrap_or(plain)

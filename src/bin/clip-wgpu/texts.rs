@@ -86,6 +86,11 @@ pub struct Texts {
 
 impl Texts {
     pub fn all(&self) -> Result<Vec<Line>> {
+        let from_input =
+            self.texts.iter().filter(|text| *text == "-").count() + usize::from(self.texts_file.as_deref() == Some(Path::new("-")));
+        if from_input > 1 {
+            return Err(Error::Argument("expected to read standard input once, found `-` twice".into()));
+        }
         let mut all = Vec::new();
         for text in &self.texts {
             match text.as_str() {
@@ -128,7 +133,7 @@ pub fn tokenize(g: &Globals, clip: &Clip, lines: &[Line], strict: bool) -> Encod
             Ok(())
         });
         if let Err(error) = ids {
-            complain(&format!("{origin} {error}"));
+            complain(&if error.starts_with(origin.as_str()) { error.clone() } else { format!("{origin} {error}") });
             encoded.failed.push(Failed { input: origin.clone(), error });
         }
     }

@@ -84,7 +84,7 @@ fn find(which: &str) -> Result<Device, Stop> {
 
 /// Whether a camera has this in its name.
 pub fn is_named(which: &str) -> bool {
-    !which.contains('/') && find(which).is_ok()
+    !which.is_empty() && !which.contains('/') && find(which).is_ok()
 }
 
 fn plainly(error: &io::Error) -> String {

@@ -89,7 +89,8 @@ fn url(path: &Path) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~/:".contains(&b);
     let of = |b: u8| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") };
     let bytes = path.as_os_str().as_encoded_bytes().iter().map(|b| if cfg!(windows) && *b == b'\\' { b'/' } else { *b });
-    format!("file://{}{}", if path.starts_with("/") { "" } else { "/" }, bytes.map(of).collect::<String>())
+    let path: String = bytes.map(of).collect();
+    format!("file://{}{path}", if path.starts_with('/') { "" } else { "/" })
 }
 
 /// A page for results that are shown at once, in a new file that others on this machine cannot read.
