@@ -250,7 +250,7 @@ impl Gpu {
 
     /// Shares a device and queue that the application already has from `adapter`. `polling` says who polls: [`Polling::of_our_own`] a thread
     /// of ours, [`Polling::by_the_application`] the application, which then must until a result is there; in the browser
-    /// nobody has to. No callback of the application's is replaced: its own for a lost device calls [`Gpu::on_device_lost`].
+    /// nobody has to. No callback of the application's is replaced: its own for a lost device calls what [`Gpu::on_device_lost`] gives.
     pub fn from_device(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue, polling: fn(&wgpu::Device) -> Polling) -> Self {
         let (info, limits, features) = (adapter.get_info(), device.limits(), device.features());
         let offered = CooperativeMatrix::of(adapter);

@@ -71,7 +71,7 @@ async function load(source = kept.model) {
 }
 
 /** What is to be said while nothing else is. */
-const usual = () => (clip.device === 'wasm' && kept.device !== 'wasm' ? 'No usable GPU here (WebGPU): running on the processor.' : '');
+const usual = () => (clip?.device === 'wasm' && kept.device !== 'wasm' ? 'No usable GPU here (WebGPU): running on the processor.' : '');
 
 let labelling = Promise.resolve();
 function relabel() {

@@ -10,7 +10,6 @@ use crate::files::{EmbeddingFile, FileFormat, row_json};
 use crate::inputs;
 use crate::interrupt;
 use crate::output::{Document, Failed, failed_json, file_name, say};
-use crate::spent::Spent;
 use crate::texts::{self, Texts};
 use crate::walk;
 
@@ -104,25 +103,17 @@ impl EmbedImage {
         };
         let mut rows = Rows::begin(&self.to, g, &clip, shape)?;
         rows.failed = found.failed;
-        inputs::batches_unless(
-            g,
-            &clip,
-            &found.pictures,
-            &Spent::default(),
-            |_, _| false,
-            |batch| {
-                rows.failed.extend(batch.failed);
-                let made = pollster::block_on(async {
-                    match &value {
-                        Some(name) => clip.value_of_pixels(name, &batch.pixels).await,
-                        None if self.parts => Ok(clip.pixel_parts(&batch.pixels).await?.data),
-                        None => Ok(clip.encode_pixels(&batch.pixels).await?.data),
-                    }
-                })?;
-                rows.push(&batch.names, &made)?;
-                Ok(interrupt::flow())
-            },
-        )?;
+        inputs::batches(g, &clip, &found.pictures, |batch| {
+            rows.failed.extend(batch.failed);
+            let made = pollster::block_on(async {
+                match &value {
+                    Some(name) => clip.value_of_pixels(name, &batch.pixels).await,
+                    None if self.parts => Ok(clip.pixel_parts(&batch.pixels).await?.data),
+                    None => Ok(clip.encode_pixels(&batch.pixels).await?.data),
+                }
+            })?;
+            rows.push(&batch.names, &made)
+        })?;
         rows.finish(json!({"passed_over": found.passed_over}))
     }
 }

@@ -297,7 +297,7 @@ fn encode(g: &Globals, store: &mut Store, changed: &[(PathBuf, Stamp)], counts: 
         counts.encoded += good.len();
         counts.known += passed.len();
         failed.extend(broken);
-        Ok(interrupt::flow())
+        Ok(())
     })?;
     (counts.spent, counts.took) = (spent, begun.elapsed());
     Ok(())

@@ -1,7 +1,6 @@
 //! Pictures on their way to the model: read, decoded and preprocessed ahead of it.
 
 use std::io::Read;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError, mpsc};
@@ -10,6 +9,7 @@ use clip_wgpu::{Clip, Error, Image, Result};
 
 use crate::archives;
 use crate::context::Globals;
+use crate::interrupt;
 use crate::output::{Failed, complain, file_name};
 use crate::spent::{Spent, Step};
 
@@ -102,19 +102,19 @@ pub struct Batch {
     pub pictures: usize,
 }
 
-/// Decodes and preprocesses `paths` a batch at a time, the next while `f` works on one.
+/// Decodes and preprocesses `paths` a batch at a time, the next while `f` works on one; a Ctrl-C that is watched for stops it between two.
 pub fn batches(g: &Globals, clip: &Clip, paths: &[PathBuf], mut f: impl FnMut(Batch) -> Result<()>) -> Result<()> {
-    batches_unless(g, clip, paths, &Spent::default(), |_, _| false, |batch| f(batch).map(ControlFlow::Continue))
+    batches_unless(g, clip, paths, &Spent::default(), |_, _| false, &mut f)
 }
 
-/// As [`batches`], but files whose bytes `pass` says yes to are not decoded, and `f` says whether to go on.
+/// As [`batches`], but files whose bytes `pass` says yes to are not decoded.
 pub fn batches_unless(
     g: &Globals,
     clip: &Clip,
     paths: &[PathBuf],
     spent: &Spent,
     pass: impl Fn(&Path, &[u8]) -> bool + Sync,
-    mut f: impl FnMut(Batch) -> Result<ControlFlow<()>>,
+    mut f: impl FnMut(Batch) -> Result<()>,
 ) -> Result<()> {
     let bar = g.bar(paths.len() as u64, "encoding {bar:30} {pos}/{len} {per_sec} {eta}");
     let size = clip.vision()?.runner.capacity().batch;
@@ -159,9 +159,9 @@ pub fn batches_unless(
         while let Ok(batch) = spent.on(Step::Wait, || receiver.recv()) {
             let pictures = batch.pictures as u64;
             batch.failed.iter().for_each(|failed| bar.suspend(|| complain(&failed.error)));
-            let next = f(batch)?;
+            f(batch)?;
             bar.inc(pictures);
-            if next.is_break() {
+            if interrupt::asked() {
                 break;
             }
         }

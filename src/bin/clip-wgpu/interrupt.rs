@@ -1,6 +1,5 @@
 //! Ctrl-C, for work that can be stopped between two steps.
 
-use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clip_wgpu::{Error, Result};
@@ -25,11 +24,6 @@ pub fn watch(said: &'static str) -> Result<()> {
 /// Whether it was asked to stop.
 pub fn asked() -> bool {
     ASKED.load(Ordering::Relaxed)
-}
-
-/// What is to be done after a step.
-pub fn flow() -> ControlFlow<()> {
-    if asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
 /// What shells expect of a program that Ctrl-C ended.

@@ -14,7 +14,7 @@ use crate::Outcome;
 use crate::context::Globals;
 use crate::everyday::Everyday;
 use crate::index::Db;
-use crate::output::{complain, say, say_json};
+use crate::output::{complain, say};
 use crate::search::rows::Rows;
 use crate::store::{Model, Store};
 
@@ -123,11 +123,7 @@ impl Serve {
             let listener = tokio::net::TcpListener::bind(self.listen).await.map_err(Error::io(self.listen.to_string()))?;
             let at = listener.local_addr().map_err(Error::io(self.listen.to_string()))?;
             let url = format!("http://{at}");
-            if g.json {
-                say_json(&json!({"url": url, "model": name}))?
-            } else {
-                say(&url)?
-            }
+            say(&if g.json { json!({"url": url, "model": name}).to_string() } else { url })?; // one line, whoever waits for it
             axum::serve(listener, router).with_graceful_shutdown(asked_to_stop()).await.map_err(Error::io(at.to_string()))
         })?;
         g.warn("stopped: what was asked for was answered");

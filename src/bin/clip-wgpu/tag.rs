@@ -17,7 +17,6 @@ use crate::interrupt;
 use crate::labels::Labels;
 use crate::output::{Failed, complain, failed_json, file_name, say, say_json};
 use crate::place::{own, sidecar_of};
-use crate::spent::Spent;
 use crate::walk;
 
 /// Say which of your labels fit each picture: none, one or several
@@ -76,37 +75,30 @@ impl Tagging {
         if writes {
             interrupt::watch("stopping after this batch; Ctrl-C again ends it at once")?;
         }
-        inputs::batches_unless(
-            g,
-            &clip,
-            &found.pictures,
-            &Spent::default(),
-            |_, _| false,
-            |batch| {
-                found.failed.extend(batch.failed);
-                let embeddings = pollster::block_on(clip.encode_pixels(&batch.pixels))?;
-                for (name, row) in batch.names.iter().zip(embeddings.data.chunks(width)) {
-                    if row.iter().any(|v| !v.is_finite()) {
-                        found.failed.push(Failed::not_finite(name));
-                        continue;
-                    }
-                    let usual = everyday.on(row);
-                    let fit = |text: &[f32]| usual.fit(text.iter().zip(row).map(|(a, b)| a * b).sum());
-                    let fits = classifier.labels.iter().map(String::as_str).zip(classifier.texts.data.chunks(width).map(fit));
-                    let mut fits: Vec<(&str, f32)> = fits.filter(|(_, fit)| *fit >= self.least).collect();
-                    fits.sort_by(|a, b| b.1.total_cmp(&a.1));
-                    match f(named[name], &fits) {
-                        Err(Error::Io { path, source }) => {
-                            let error = format!("{}: {source}", path.display());
-                            complain(&error);
-                            found.failed.push(Failed { input: name.clone(), error });
-                        }
-                        done => done?,
-                    }
+        inputs::batches(g, &clip, &found.pictures, |batch| {
+            found.failed.extend(batch.failed);
+            let embeddings = pollster::block_on(clip.encode_pixels(&batch.pixels))?;
+            for (name, row) in batch.names.iter().zip(embeddings.data.chunks(width)) {
+                if row.iter().any(|v| !v.is_finite()) {
+                    found.failed.push(Failed::not_finite(name));
+                    continue;
                 }
-                Ok(interrupt::flow())
-            },
-        )?;
+                let usual = everyday.on(row);
+                let fit = |text: &[f32]| usual.fit(text.iter().zip(row).map(|(a, b)| a * b).sum());
+                let fits = classifier.labels.iter().map(String::as_str).zip(classifier.texts.data.chunks(width).map(fit));
+                let mut fits: Vec<(&str, f32)> = fits.filter(|(_, fit)| *fit >= self.least).collect();
+                fits.sort_by(|a, b| b.1.total_cmp(&a.1));
+                match f(named[name], &fits) {
+                    Err(Error::Io { path, source }) => {
+                        let error = format!("{}: {source}", path.display());
+                        complain(&error);
+                        found.failed.push(Failed { input: name.clone(), error });
+                    }
+                    done => done?,
+                }
+            }
+            Ok(())
+        })?;
         Ok(Some(found.failed))
     }
 }
