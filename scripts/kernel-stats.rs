@@ -8,11 +8,13 @@
 //! (VK_KHR_pipeline_executable_properties). Mesa 22 calls navi31 gfx1100, hands out too few registers for it and knows no
 //! cooperative matrices: take 25 (Debian has it in bookworm-backports and trixie). The SPIR-V has the checks that wgpu-hal's
 //! Vulkan back end asks for: indices restricted, buffers left to robustBufferAccess2. `--isa NAME` prints the instructions of a
-//! kernel as well.
+//! kernel as well. `--cache FILE` says instead how long the pipelines take with what the file keeps of an earlier run, as
+//! `Gpu::with_pipeline_cache` does; Mesa's own cache has to be off for that (MESA_SHADER_CACHE_DISABLE=true).
 #![allow(unsafe_code)] // Vulkan
 #![allow(clippy::unwrap_used)] // a tool for developers: a panic names the line
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use ash::vk;
 use clip_wgpu::gpu::{Caps, CooperativeMatrix, Format, Product, shader};
@@ -22,10 +24,13 @@ use clip_wgpu::ops::{Act, Attention, LayerNorm, Linear};
 use naga::{AddressSpace, ShaderStage, back, front, proc, valid};
 
 fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let isa = arguments.find(|a| a == "--isa").and_then(|_| arguments.next());
+    let option = |name: &str| std::env::args().skip_while(|a| a != name).nth(1);
+    let isa = option("--isa");
     let gpu = Gpu::open();
     println!("{}", gpu.name);
+    if let Some(file) = option("--cache") {
+        return time(&gpu, &file);
+    }
     println!("kernel                   VGPRs  spills  workgroup memory   multiply-adds of the instructions in each innermost loop");
     for (what, kernel) in kernels(gpu.matrices) {
         let stats = gpu.compile(&kernel);
@@ -42,6 +47,22 @@ fn main() {
         if isa.as_deref() == Some(kernel.label) {
             println!("{}", stats.isa);
         }
+    }
+}
+
+/// How long the pipelines take, with a cache in a file.
+fn time(gpu: &Gpu, file: &str) {
+    let held = std::fs::read(file).unwrap_or_default();
+    let kernels: Vec<_> = kernels(gpu.matrices).iter().map(|(_, kernel)| spirv(kernel)).collect();
+    // SAFETY: plain Vulkan calls; the file is what this wrote.
+    unsafe {
+        let cache = gpu.device.create_pipeline_cache(&vk::PipelineCacheCreateInfo::default().initial_data(&held), None).unwrap();
+        let begun = Instant::now();
+        for kernel in &kernels {
+            gpu.pipeline(kernel, vk::PipelineCreateFlags::empty(), cache);
+        }
+        println!("{} pipelines in {:.1} ms, of {} bytes kept", kernels.len(), 1e3 * begun.elapsed().as_secs_f64(), held.len());
+        std::fs::write(file, gpu.device.get_pipeline_cache_data(cache).unwrap()).unwrap();
     }
 }
 
@@ -153,12 +174,15 @@ impl Gpu {
         }
     }
 
-    fn compile(&self, kernel: &Kernel) -> Stats {
-        let (words, bindings) = spirv(kernel);
+    /// The pipeline of SPIR-V and what it binds.
+    ///
+    /// # Safety
+    /// Vulkan's.
+    unsafe fn pipeline(&self, (words, bindings): &Spirv, flags: vk::PipelineCreateFlags, cache: vk::PipelineCache) -> vk::Pipeline {
         // SAFETY: as above.
         unsafe {
             let mut groups: Vec<Vec<vk::DescriptorSetLayoutBinding>> = Vec::new();
-            for (binding, space) in &bindings {
+            for (binding, space) in bindings {
                 groups.resize(groups.len().max(binding.group as usize + 1), Vec::new());
                 let kind =
                     if *space == AddressSpace::Uniform { vk::DescriptorType::UNIFORM_BUFFER } else { vk::DescriptorType::STORAGE_BUFFER };
@@ -170,11 +194,18 @@ impl Gpu {
             };
             let sets: Vec<_> = groups.iter().map(layout).collect();
             let layout = self.device.create_pipeline_layout(&vk::PipelineLayoutCreateInfo::default().set_layouts(&sets), None).unwrap();
-            let module = self.device.create_shader_module(&vk::ShaderModuleCreateInfo::default().code(&words), None).unwrap();
+            let module = self.device.create_shader_module(&vk::ShaderModuleCreateInfo::default().code(words), None).unwrap();
             let stage = vk::PipelineShaderStageCreateInfo::default().stage(vk::ShaderStageFlags::COMPUTE).module(module).name(c"main");
-            let flags = vk::PipelineCreateFlags::CAPTURE_STATISTICS_KHR | vk::PipelineCreateFlags::CAPTURE_INTERNAL_REPRESENTATIONS_KHR;
             let info = vk::ComputePipelineCreateInfo::default().flags(flags).stage(stage).layout(layout);
-            let pipeline = self.device.create_compute_pipelines(vk::PipelineCache::null(), &[info], None).unwrap()[0];
+            self.device.create_compute_pipelines(cache, &[info], None).unwrap()[0]
+        }
+    }
+
+    fn compile(&self, kernel: &Kernel) -> Stats {
+        let flags = vk::PipelineCreateFlags::CAPTURE_STATISTICS_KHR | vk::PipelineCreateFlags::CAPTURE_INTERNAL_REPRESENTATIONS_KHR;
+        // SAFETY: as above.
+        unsafe {
+            let pipeline = self.pipeline(&spirv(kernel), flags, vk::PipelineCache::null());
             let query = ash::khr::pipeline_executable_properties::Device::new(&self.instance, &self.device);
             let executable = vk::PipelineExecutableInfoKHR::default().pipeline(pipeline).executable_index(0);
             let value = |s: &vk::PipelineExecutableStatisticKHR| match s.format {
@@ -196,8 +227,11 @@ impl Gpu {
     }
 }
 
-/// SPIR-V as wgpu makes it, and what it binds.
-fn spirv(kernel: &Kernel) -> (Vec<u32>, Vec<(naga::ResourceBinding, AddressSpace)>) {
+/// SPIR-V, and what it binds.
+type Spirv = (Vec<u32>, Vec<(naga::ResourceBinding, AddressSpace)>);
+
+/// SPIR-V as wgpu makes it.
+fn spirv(kernel: &Kernel) -> Spirv {
     let module = front::wgsl::parse_str(&shader::join(&kernel.parts)).unwrap();
     let mut validator = valid::Validator::new(valid::ValidationFlags::all(), valid::Capabilities::all());
     let info = validator.validate(&module).unwrap();

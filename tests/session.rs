@@ -233,7 +233,10 @@ fn what_the_memory_does_not_hold_is_halved_and_then_an_error() {
     assert!(batches.iter().all(|b| (1..64).contains(b)), "{batches:?}");
     gpu.caps.session_bytes = 59_391;
     let error = load(&gpu).err().unwrap();
-    assert_eq!(error.to_string(), "a run of one item, beside the weights, needs 59392 bytes, but the device's limit is 59391");
+    assert_eq!(
+        error.to_string(),
+        "a run of one item, beside the weights, needs 59392 bytes, but the device's limit is 59391: the device cpu has none"
+    );
 }
 
 /// While we run for seconds, the application that owns the device destroys a buffer and submits work of its own.
@@ -357,4 +360,44 @@ fn an_op_of_two_kernels_with_scratch_memory_and_two_outputs() {
     assert_eq!(found[1], data.iter().map(|v| 2.0 * v).collect::<Vec<f32>>());
     let error = clip_wgpu::host::host_op(&SumAndDouble).err().unwrap().to_string();
     assert_eq!(error, "the CPU executor has no sum_and_double");
+}
+
+#[test]
+fn pipelines_are_kept_in_a_file_that_is_whole_or_passed_over() {
+    if !common::gpu().is_some_and(|gpu| gpu.device.features().contains(wgpu::Features::PIPELINE_CACHE)) {
+        return;
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pipelines/of");
+    let _ = std::fs::remove_dir_all(folder.parent().unwrap()); // an earlier run's
+    let started = || {
+        let another = pollster::block_on(async {
+            let adapter = gpu::adapters().await.into_iter().next().unwrap();
+            Gpu::open(&adapter).await.unwrap().with_pipeline_cache(&folder).await
+        });
+        let (runner, x, [_, unit]) = runner(&Executor::Gpu(another), 1).unwrap();
+        let size = Size { batch: 1, tokens: 1 };
+        pollster::block_on(runner.run_and_read(&[(x, Data::F32(&[1.0; 6]))], size, &[unit])).unwrap()
+    };
+    let written = || {
+        let files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(files.len(), 1, "{files:?}");
+        (files[0].clone(), std::fs::read(&files[0]).unwrap())
+    };
+    let first = started();
+    let (file, whole) = written();
+    let made = file.metadata().unwrap().modified().unwrap();
+    assert_eq!(started(), first);
+    assert_eq!((written(), file.metadata().unwrap().modified().unwrap()), ((file.clone(), whole.clone()), made), "written again");
+    let mut spoilt = whole.clone();
+    *spoilt.last_mut().unwrap() ^= 1;
+    for found in [&spoilt, &whole[..whole.len() / 2], &whole[..7], &[]] {
+        std::fs::write(&file, found).unwrap();
+        assert_eq!(started(), first);
+        assert_eq!(written().1, whole, "a file of {} bytes that nobody wrote so", found.len());
+    }
+    // A folder that cannot be: nothing is kept, and nothing fails.
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::write(&folder, "in the way").unwrap();
+    assert_eq!(started(), first);
+    assert_eq!(std::fs::read_to_string(&folder).unwrap(), "in the way");
 }

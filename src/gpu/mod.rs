@@ -1,5 +1,6 @@
 //! The only place that opens adapters and devices, and compiles shaders.
 
+mod cache;
 mod errors;
 mod format;
 mod lost;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Result};
+use cache::PipelineCache;
 pub use format::Format;
 use lost::Lost;
 pub use pipeline::{Binding, Constant, PipelineKey};
@@ -152,6 +154,7 @@ pub struct Gpu {
     pub info: wgpu::AdapterInfo,
     pub caps: Caps,
     pipelines: Arc<Mutex<HashMap<PipelineKey, wgpu::ComputePipeline>>>,
+    cache: Option<Arc<PipelineCache>>,
     /// The layout of group 1: the dims and the op's own, at a dynamic offset.
     pub(crate) dims_layout: wgpu::BindGroupLayout,
     polling: Arc<Polling>,
@@ -208,7 +211,7 @@ pub fn requirements(adapter: &wgpu::Adapter) -> (wgpu::Features, wgpu::Limits) {
         ..wgpu::Limits::default()
     };
     let limits = limits.or_worse_values_from(&most); // smaller textures, say, are no reason to do without
-    let wanted = wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+    let wanted = wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
     (adapter.features() & wanted, limits)
 }
 
@@ -271,7 +274,7 @@ impl Gpu {
         };
         let dims_layout = pipeline::dims_layout(&device);
         let polling = Arc::new(polling(&device));
-        Self { device, queue, info, caps, pipelines: Arc::default(), dims_layout, polling, read_bytes: Arc::default() }
+        Self { device, queue, info, caps, pipelines: Arc::default(), cache: None, dims_layout, polling, read_bytes: Arc::default() }
     }
 
     /// The same device with the product's kernel forced, for tests and bug reports.

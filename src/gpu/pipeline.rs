@@ -117,7 +117,7 @@ impl Gpu {
                 // Kernels write workgroup memory before they read it, and on Metal and Direct3D one invocation would clear it all.
                 zero_initialize_workgroup_memory: false,
             },
-            cache: None,
+            cache: self.cache.as_ref().map(|kept| &kept.cache),
         });
         (module, pipeline)
     }

@@ -233,6 +233,7 @@ impl Session {
             return Err(Error::Argument(format!("expected a session for at least one item, found {capacity:?}")));
         }
         let pipelines = pipelines(gpu, &graph, &weights, capacity).await?;
+        gpu.keep_pipelines();
         let (session, refusals) = gpu.scoped(|| Self::build(gpu, graph, weights, kept, capacity, pipelines));
         refusals.check(gpu, "the buffers of a session").await?;
         session

@@ -46,7 +46,7 @@ pub fn root() -> &'static Path {
 /// A command in the repository's root, on the CPU unless told otherwise.
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_clip-wgpu"));
-    command.current_dir(root()).args(arguments);
+    command.current_dir(root()).args(arguments).env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
     if !arguments.contains(&"--device") {
         command.args(["--device", "cpu"]);
     }

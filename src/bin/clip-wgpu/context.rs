@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::home;
 use crate::output::complain;
 use clap::{Args, ValueEnum};
 use clip_wgpu::clip::{ModelFiles, PICO};
@@ -71,6 +72,14 @@ pub fn number(text: &str) -> std::result::Result<f32, String> {
     text.parse().ok().filter(|number: &f32| !number.is_nan()).ok_or_else(|| "expected a number".into())
 }
 
+/// With pipelines that the next run need not compile.
+fn keeping_pipelines(executor: Executor) -> Executor {
+    match (executor, home::caches()) {
+        (Executor::Gpu(gpu), Some(caches)) => pollster::block_on(gpu.with_pipeline_cache(&caches.join("clip-wgpu"))).into(),
+        (executor, _) => executor,
+    }
+}
+
 impl Globals {
     /// The files of the model, or `None` where none was given.
     pub fn files(&self) -> Result<Option<ModelFiles>> {
@@ -106,7 +115,7 @@ impl Globals {
         let mut refused = Vec::new();
         let executor = pollster::block_on(self.device.open_noting(|error| refused.push(error.to_string())))?;
         refused.iter().for_each(|why| self.warn(&format!("a GPU is passed over: {why}")));
-        let executor = self.forced(executor)?;
+        let executor = self.forced(keeping_pipelines(executor))?;
         if self.device == Device::Auto && matches!(executor, Executor::Host) {
             self.warn(match refused.is_empty() {
                 true => "no hardware GPU found (on Linux: is its Vulkan driver installed?); running on the CPU",

@@ -13,6 +13,7 @@ mod eval;
 #[cfg(feature = "index")]
 mod everyday;
 mod files;
+mod home;
 #[cfg(feature = "index")]
 mod index;
 mod inputs;

@@ -9,7 +9,7 @@ use half::f16;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
-use crate::archives;
+use crate::{archives, home};
 
 /// What `PRAGMA application_id` says of our files ("CLIP"), and the version of the tables.
 const APPLICATION: i32 = 0x434c_4950;
@@ -80,14 +80,8 @@ pub struct Store {
 impl Store {
     /// Where the index lies unless `--db` says: with the user's other data.
     pub fn default_path() -> Result<PathBuf> {
-        let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        let home = || std::env::home_dir();
-        let data = match () {
-            _ if cfg!(windows) => set("LOCALAPPDATA"),
-            _ if cfg!(target_os = "macos") => home().map(|home| home.join("Library/Application Support")),
-            _ => set("XDG_DATA_HOME").or_else(|| home().map(|home| home.join(".local/share"))),
-        };
-        let data = data.ok_or_else(|| Error::Argument("there is no home folder to keep an index in: say where with --db FILE".into()))?;
+        let data =
+            home::data().ok_or_else(|| Error::Argument("there is no home folder to keep an index in: say where with --db FILE".into()))?;
         Ok(data.join("clip-wgpu/index.sqlite"))
     }
 
