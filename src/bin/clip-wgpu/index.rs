@@ -1,6 +1,6 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -271,20 +271,31 @@ fn encode(g: &Globals, store: &mut Store, changed: &[(PathBuf, Stamp)], counts: 
     store.expect_model(&g.model_of(&clip)?)?;
     let stamps: HashMap<String, Stamp> = changed.iter().map(|(path, stamp)| (file_name(path), *stamp)).collect();
     let paths: Vec<PathBuf> = changed.iter().map(|(path, _)| path.clone()).collect();
-    let known: HashSet<Hash> = store.hashes()?.into_iter().collect();
+    let known: Mutex<HashSet<Hash>> = Mutex::new(store.hashes()?.into_iter().collect());
     let hashes: Mutex<HashMap<String, Hash>> = Mutex::default();
+    let hash = |name: &String| locked(&hashes).get(name).copied();
     let is_known = |path: &Path, bytes: &[u8]| {
         let hash = hash_of(bytes);
-        hashes.lock().unwrap_or_else(PoisonError::into_inner).insert(file_name(path), hash);
-        known.contains(&hash)
+        locked(&hashes).insert(file_name(path), hash);
+        locked(&known).contains(&hash)
+    };
+    // Of files with the same new content the first is encoded; the others come after all else, when it is known or no picture.
+    let (first, copies): (Mutex<HashSet<Hash>>, Mutex<BTreeMap<String, PathBuf>>) = Default::default();
+    let is_known_or_copy = |path: &Path, bytes: &[u8]| {
+        let (is_known, name) = (is_known(path, bytes), file_name(path));
+        let is_copy = !is_known && hash(&name).is_some_and(|hash| !locked(&first).insert(hash));
+        if is_copy {
+            locked(&copies).insert(name, path.into());
+        }
+        is_known || is_copy
     };
     interrupt::watch("stopping after this batch; Ctrl-C again ends it at once")?;
     let begun = Instant::now();
     let spent = Spent::default();
-    inputs::batches_unless(g, &clip, &paths, &spent, is_known, |batch| {
+    let mut write = |batch: Batch| {
         let embeddings = spent.on(Step::Encode, || pollster::block_on(clip.encode_pixels(&batch.pixels)))?;
-        let hash = |name: &String| hashes.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied();
-        let Batch { names, passed, failed: mut broken, unread, .. } = batch;
+        let Batch { names, mut passed, failed: mut broken, unread, .. } = batch;
+        passed.retain(|name| !locked(&copies).contains_key(name));
         let rows = names.iter().zip(embeddings.data.chunks(clip.config.embed));
         let (good, bad): (Vec<_>, Vec<_>) = rows.partition(|(_, row)| row.iter().all(|v| v.is_finite()));
         broken.extend(bad.iter().map(|(name, _)| Failed::not_finite(name)));
@@ -294,13 +305,23 @@ fn encode(g: &Globals, store: &mut Store, changed: &[(PathBuf, Stamp)], counts: 
         let made = made.chain(no_pictures.map(|f| (&f.input, Made::Error(&f.error))));
         let files: Vec<_> = made.map(|(name, made)| (name.clone(), stamps[name], hash(name), made)).collect();
         spent.on(Step::Write, || store.put(&files))?;
+        locked(&known).extend(good.iter().filter_map(|(name, _)| hash(name)));
         counts.encoded += good.len();
         counts.known += passed.len();
         failed.extend(broken);
         Ok(())
-    })?;
+    };
+    inputs::batches_unless(g, &clip, &paths, &spent, is_known_or_copy, &mut write)?;
+    let copies: Vec<PathBuf> = std::mem::take(&mut *locked(&copies)).into_values().collect();
+    if !copies.is_empty() && !interrupt::asked() {
+        inputs::batches_unless(g, &clip, &copies, &spent, is_known, &mut write)?;
+    }
     (counts.spent, counts.took) = (spent, begun.elapsed());
     Ok(())
+}
+
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn list_failed(g: &Globals, store: &Store) -> Result<Outcome> {
