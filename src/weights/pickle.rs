@@ -55,23 +55,45 @@ struct Reader<'a> {
     marks: Vec<usize>,
     memo: HashMap<u32, Value>,
     made: usize,
+    held: Held, // dropped last
 }
 
-/// Reads a pickle of protocol 2 to 5.
-fn read(bytes: &[u8]) -> Parsed<Value> {
-    let mut reader = Reader { bytes, at: 0, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), made: 0 };
+/// What holds other values, in the order in which it was made. It is let go from here one by one: a value that frees those in it, which
+/// free those in them, would take a stack as deep as the pickle nests.
+#[derive(Default)]
+struct Held(Vec<Value>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        for value in &self.0 {
+            match value {
+                Value::List(list) => list.borrow_mut().clear(),
+                Value::Dict(dict) => dict.borrow_mut().clear(),
+                _ => {}
+            }
+        }
+        while self.0.pop().is_some() {} // what a tuple is made of was there before it
+    }
+}
+
+/// Reads a pickle of protocol 2 to 5, and gives its value to `f`.
+fn read<T>(bytes: &[u8], f: impl FnOnce(&Value) -> Parsed<T>) -> Parsed<T> {
+    let (stack, marks, memo, held) = Default::default();
+    let mut reader = Reader { bytes, at: 0, stack, marks, memo, made: 0, held };
     loop {
         if let Some(value) = reader.step()? {
-            return Ok(value);
+            return f(&value);
         }
-        reader.made += 1;
-        if reader.made > MOST_VALUES {
-            return Err(format!("its pickle has more than {MOST_VALUES} steps"));
-        }
+        reader.made(1)?;
     }
 }
 
 impl Reader<'_> {
+    fn made(&mut self, values: usize) -> Parsed<()> {
+        self.made += values;
+        if self.made > MOST_VALUES { Err(format!("its pickle has more than {MOST_VALUES} steps")) } else { Ok(()) }
+    }
+
     fn take(&mut self, n: usize) -> Parsed<&[u8]> {
         let end = self.at.checked_add(n).filter(|&end| end <= self.bytes.len()).ok_or("its pickle is cut short")?;
         let taken = &self.bytes[self.at..end];
@@ -179,6 +201,9 @@ impl Reader<'_> {
             }
             op => return Err(format!("its pickle has the opcode {op:#04x}, which no state dictionary needs")),
         };
+        if matches!(value, Value::Tuple(_) | Value::List(_) | Value::Dict(_)) {
+            self.held.0.push(value.clone());
+        }
         self.stack.push(value);
         Ok(None)
     }
@@ -221,12 +246,14 @@ impl Reader<'_> {
             },
             _ => self.since_mark()?,
         };
-        match (op, self.stack.last()) {
+        let into = self.stack.last().cloned();
+        match (op, &into) {
             (b'a' | b'e', Some(Value::List(list))) => list.borrow_mut().extend(given),
             (b's' | b'u', Some(Value::Dict(dict))) => dict.borrow_mut().extend(pairs(given)?),
             // An object's state, or an OrderedDict's attributes: what is a dictionary is set on it.
             (b'b', Some(Value::Dict(object))) => {
                 if let Some(Value::Dict(state)) = given.first().filter(|g| !matches!(g, Value::Dict(d) if Rc::ptr_eq(d, object))) {
+                    self.made(state.borrow().len())?;
                     object.borrow_mut().extend(state.borrow().iter().cloned());
                 }
             }
@@ -292,13 +319,19 @@ fn pairs(values: Vec<Value>) -> Parsed<Vec<(Value, Value)>> {
     Ok(std::iter::from_fn(|| Some((values.next()?, values.next()?))).collect())
 }
 
+/// What people keep a state dictionary under in a training checkpoint.
+const STATES: [&str; 3] = ["state_dict", "model_state_dict", "model"];
+
+/// Where `torch.nn.Module` keeps what is in it: no part of a tensor's name.
+const MEMBERS: [&str; 3] = ["_modules", "_parameters", "_buffers"];
+
 /// Every tensor of a pickle with its dotted name: of a state dictionary, of one in a training checkpoint
-/// (`{"state_dict": …}`), or of a TorchScript module's tree.
+/// (`{"state_dict": …}`), or of the tree of a module, TorchScript's or one that was saved whole.
 ///
 /// # Errors
 /// What is wrong with the pickle, in words: also where it has more levels or values than any model has, as in a pickle that holds itself.
 pub fn tensors(bytes: &[u8]) -> Parsed<Vec<(String, Arc<TensorRef>)>> {
-    tensors_of(&read(bytes)?)
+    read(bytes, tensors_of)
 }
 
 fn tensors_of(value: &Value) -> Parsed<Vec<(String, Arc<TensorRef>)>> {
@@ -311,7 +344,7 @@ fn tensors_of(value: &Value) -> Parsed<Vec<(String, Arc<TensorRef>)>> {
                     .find(|(k, v)| matches!((k, v), (Value::Str(k), Value::Dict(_)) if &**k == wanted))
                     .map(|(_, v)| v.clone())
             };
-            of("state_dict").unwrap_or_else(|| value.clone())
+            STATES.into_iter().find_map(of).unwrap_or_else(|| value.clone())
         }
         _ => value.clone(),
     };
@@ -331,10 +364,12 @@ fn walk(value: &Value, path: &mut String, level: usize, visited: &mut usize, fou
             for (key, value) in dict.borrow().iter() {
                 let Value::Str(key) = key else { continue };
                 let length = path.len();
-                if length > 0 {
-                    path.push('.');
+                if !MEMBERS.contains(&&**key) {
+                    if length > 0 {
+                        path.push('.');
+                    }
+                    path.push_str(key);
                 }
-                path.push_str(key);
                 if path.len() < 1024 {
                     walk(value, path, level + 1, visited, found)?;
                 }
@@ -344,4 +379,36 @@ fn walk(value: &Value, path: &mut String, level: usize, visited: &mut usize, fou
         _ => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test that fails may panic
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nests_as_deep_as_it_is_long_is_let_go() {
+        let levels = 1_000_000;
+        let tuples = [b"\x80\x02N".to_vec(), vec![0x85; levels], b".".to_vec()].concat();
+        let lists = [b"\x80\x02".to_vec(), vec![b']'; levels], vec![b'a'; levels - 1], b".".to_vec()].concat();
+        let dictionaries = [b"\x80\x02}".to_vec(), b"K\x01}".repeat(levels / 2), vec![b's'; levels / 2], b".".to_vec()].concat();
+        let never_ended = [b"\x80\x02N".to_vec(), vec![0x85; levels]].concat();
+        let on_a_small_stack = |pickle: Vec<u8>| {
+            let thread = std::thread::Builder::new().stack_size(256 << 10).spawn(move || tensors(&pickle).map(|found| found.len()));
+            thread.unwrap().join().unwrap()
+        };
+        assert_eq!(on_a_small_stack(tuples), Ok(0));
+        assert_eq!(on_a_small_stack(lists), Ok(0));
+        assert_eq!(on_a_small_stack(dictionaries), Ok(0));
+        assert_eq!(on_a_small_stack(never_ended), Err("its pickle is cut short".into()));
+    }
+
+    #[test]
+    fn two_dictionaries_built_into_each_other_are_more_than_a_model_has() {
+        // a = {1: None}, b = {}; then a's pairs are set on b, and b's on a, again and again: as many as Fibonacci's rabbits.
+        let mut pickle = b"\x80\x02}q\x00K\x01Ns0}q\x010".to_vec();
+        (0..40).for_each(|_| pickle.extend(b"h\x01h\x00b0h\x00h\x01b0"));
+        pickle.extend(b"h\x00.");
+        assert_eq!(tensors(&pickle).unwrap_err(), format!("its pickle has more than {MOST_VALUES} steps"));
+    }
 }
