@@ -37,6 +37,9 @@ pub enum Error {
     Argument(String),
 }
 
+/// Of a checkpoint's problems: where all are wrong it is another model's, and the first ones show it.
+const MOST_SAID: usize = 20;
+
 /// `Result` with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -58,13 +61,16 @@ impl fmt::Display for Error {
             Error::Weights { file, problems } if problems.len() == 1 => write!(f, "{file}: {}", problems[0]),
             Error::Weights { file, problems } => {
                 write!(f, "{file}: {} problems", problems.len())?;
-                problems.iter().try_for_each(|p| write!(f, "\n  {p}"))
+                problems.iter().take(MOST_SAID).try_for_each(|p| write!(f, "\n  {p}"))?;
+                if problems.len() > MOST_SAID { write!(f, "\n  and {} more", problems.len() - MOST_SAID) } else { Ok(()) }
             }
             Error::Shape { op, message } => write!(f, "{op}: {message}"),
             Error::Shader { file, line, message } => write!(f, "{file}:{line}: {message}"),
             Error::DeviceLost(message) => write!(f, "the device was lost: {message}"),
-            Error::TooLarge { what, bytes, limit } => write!(f, "{what} needs {bytes} bytes, but the device's limit is {limit}"),
-            Error::OutOfMemory(what) => write!(f, "there is no memory left for {what}"),
+            Error::TooLarge { what, bytes, limit } => {
+                write!(f, "{what} needs {bytes} bytes, but the device's limit is {limit}: the device cpu has none")
+            }
+            Error::OutOfMemory(what) => write!(f, "there is no memory left for {what}: take a smaller batch, weights in f16, or the CPU"),
             Error::NonFinite { what, rows } => {
                 let rows = rows.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
                 write!(f, "the {what} of row {rows} are not finite: a damaged weight or input, or a value too large for the arithmetic")

@@ -188,7 +188,7 @@ fn texts_are_embedded_from_arguments_files_and_standard_input() {
     let length = raw.as_array().unwrap().iter().map(|v| v.as_f64().unwrap().powi(2)).sum::<f64>().sqrt();
     assert!((length - 1.0).abs() > 1e-2, "raw is not of unit length");
     assert!((raw[5].as_f64().unwrap() / length - unit[5].as_f64().unwrap()).abs() < 1e-6);
-    let no_text = ["embed", "text", "-m", "tests/golden/hf_vision_only", "--json", "a red circle"];
+    let no_text = ["embed", "text", "-q", "-m", "tests/golden/hf_vision_only", "--json", "a red circle"];
     run(&no_text).fails(2, &["this model has no text tower"]);
 }
 
@@ -360,5 +360,6 @@ fn what_the_image_tower_makes_on_its_way_is_written() {
     assert_eq!(written(&["--pooled"], &[36]).as_array().unwrap().len(), 36);
     assert_eq!(written(&["--parts"], &[9, 27]).as_array().unwrap().len(), 9);
     assert_eq!(written(&[], &[27]).as_array().unwrap().len(), 27);
-    run(&["embed", "image", "-m", "tests/golden/hf_quick", picture, "--layer", "3"]).fails(2, &["expected a layer from 0 to 2, found 3"]);
+    run(&["embed", "image", "-m", "tests/golden/hf_quick", "-q", picture, "--layer", "3"])
+        .fails(2, &["expected a layer from 0 to 2, found 3"]);
 }

@@ -212,7 +212,7 @@ fn wrong_usage_is_two() {
 fn no_gpu_at_all() {
     let without =
         |arguments: &[&str]| finish(start(arguments).env("VK_DRIVER_FILES", "/dev/null").env("VK_ICD_FILENAMES", "/dev/null"), b"");
-    let said = without(&["embed", "text", "-m", "tests/golden/hf_quick", "--device", "gpu", "star"]);
+    let said = without(&["embed", "text", "-q", "-m", "tests/golden/hf_quick", "--device", "gpu", "star"]);
     said.fails(1, &["expected an adapter for `gpu`, found no GPU: install its Vulkan driver, or use the device cpu"]);
     let said = without(&["classify", "-m", "pico", SAMPLE, "-l", "red circle", "-l", "star", "--device", "auto"]);
     assert!(said.code == 0 && said.out.contains("red circle"), "{}", said.err);

@@ -80,7 +80,7 @@ fn saved_labels_are_scored_as_new_ones_and_refused_by_another_model() {
     let again = run(&["classify", "-m", "pico", "--device", "cpu", picture, "--json", "--classifier", file]).json();
     assert_eq!(first, again);
     assert_eq!(first["images"][0]["labels"][0]["label"], "tiger");
-    run(&["classify", "-m", "tests/golden/hf_quick", "--device", "cpu", picture, "--classifier", file])
+    run(&["classify", "-q", "-m", "tests/golden/hf_quick", "--device", "cpu", picture, "--classifier", file])
         .fails(2, &["its labels were encoded by another model (`pico`)"]);
     run(&["classify", "-m", "pico", picture, "--classifier", "assets/pico/model.safetensors"])
         .fails(2, &["expected labels that clip-wgpu has saved"]);

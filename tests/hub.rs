@@ -267,6 +267,52 @@ fn offline_opens_no_socket() {
     assert_eq!(server.paths(), [] as [&str; 0]);
 }
 
+/// What Python has pulled of `repo`.
+fn pulled_by_python(hub: &Hub, repo: &str, files: &[(&str, &[u8])]) -> PathBuf {
+    let root = hub.cache.folder.join(format!("models--{}", repo.replace('/', "--")));
+    let snapshot = root.join("snapshots").join(COMMIT);
+    std::fs::create_dir_all(&snapshot).unwrap();
+    std::fs::create_dir_all(root.join("refs")).unwrap();
+    std::fs::write(root.join("refs/main"), COMMIT).unwrap();
+    files.iter().for_each(|(name, bytes)| std::fs::write(snapshot.join(name), bytes).unwrap());
+    snapshot
+}
+
+/// `SiglipVisionModel.from_pretrained` pulls no recipe for pictures, and no tokenizer.
+#[test]
+fn what_python_left_out_of_a_snapshot_is_pulled_once_where_there_is_a_network() {
+    let mut all = files();
+    let recipe = br#"{"size": {"shortest_edge": 29}, "crop_size": 29, "image_mean": [0.1, 0.2, 0.3]}"#;
+    all.insert("preprocessor_config.json".into(), recipe.to_vec());
+    let server = Server::start(all.clone());
+    let hub = hub(&server, "left-out");
+    let weights = &all["model.safetensors"];
+    let snapshot = pulled_by_python(&hub, "owner/model", &[("config.json", &all["config.json"]), ("model.safetensors", weights)]);
+    let offline = Hub { offline: true, ..hub.clone() };
+    assert_eq!(offline.model("owner/model").unwrap(), snapshot);
+    *server.fault.lock().unwrap() = Fault::Status(503);
+    assert_eq!(hub.model("owner/model").unwrap(), snapshot, "what is there, where the rest cannot be had");
+    *server.fault.lock().unwrap() = Fault::None;
+    server.requests.lock().unwrap().clear();
+    assert_eq!(hub.model("owner/model").unwrap(), snapshot);
+    assert_eq!(std::fs::read(snapshot.join("preprocessor_config.json")).unwrap(), recipe);
+    assert!(server.paths()[0].contains(COMMIT), "of the commit that is there: {:?}", server.paths());
+    let before = server.paths().len();
+    assert_eq!(hub.model("owner/model").unwrap(), snapshot);
+    assert_eq!(server.paths().len(), before, "it is known that there is no tokenizer");
+}
+
+/// `open_clip.create_model` pulls the weights alone.
+#[test]
+fn weights_that_pythons_open_clip_pulled_are_found_offline() {
+    let hub = Hub { offline: true, ..hub(&Server::start(files()), "open_clip") };
+    let weights = std::fs::read(golden("open_clip_quick").join("open_clip_model.safetensors")).unwrap();
+    pulled_by_python(&hub, "laion/CLIP-ViT-B-32-laion2B-s34B-b79K", &[("open_clip_model.safetensors", &weights)]);
+    let found = pollster::block_on(ModelFiles::find_in("ViT-B-32/laion2b_s34b_b79k", &hub)).unwrap();
+    let vision = found.config.vision.unwrap();
+    assert_eq!((vision.size, vision.patch, vision.tower.act, found.preprocess.size), (224, 32, Act::Gelu, 224));
+}
+
 #[test]
 fn nobody_is_there() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

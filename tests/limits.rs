@@ -51,7 +51,7 @@ fn a_matrix_above_the_binding_limit_is_refused_by_name() {
     let mut g = Graph::default();
     let w = g.weight("visual.proj", 512, 768);
     let error = DeviceWeight::new(&gpu, g.desc(w), Format::F32, false).unwrap_err();
-    assert_eq!(error.to_string(), "weight `visual.proj` needs 1572864 bytes, but the device's limit is 65536");
+    assert_eq!(error.to_string(), "weight `visual.proj` needs 1572864 bytes, but the device's limit is 65536: the device cpu has none");
 }
 
 const VIT_B_32: &str = r#"{"model_type": "clip", "projection_dim": 512, "vision_config": {}, "text_config": {}}"#;
@@ -66,7 +66,7 @@ fn a_batch_above_the_limits_is_halved_until_it_fits() {
     }
     let Some(gpu) = limited(600_000) else { return };
     let error = fitting_batch(&gpu, &graph, 32, 50).unwrap_err().to_string();
-    assert_eq!(error, "`vision.block.11.mlp_fc` of one item needs 786432 bytes, but the device's limit is 600000");
+    assert_eq!(error, "`vision.block.11.mlp_fc` of one item needs 786432 bytes, but the device's limit is 600000: the device cpu has none");
 }
 
 #[test]

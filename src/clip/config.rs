@@ -79,6 +79,16 @@ pub struct Vision {
 }
 
 impl Vision {
+    /// As trained on pictures of the side that the checkpoint has positions for, whatever its architecture says: open_clip's
+    /// `--force-image-size` leaves it so, and resamples them when they are loaded (`open_clip/model.py`: `resize_pos_embed`).
+    fn trained_on(self, shapes: &impl tensors::Shapes) -> Self {
+        let class = usize::from(self.class);
+        let rows = shapes.shape("visual.positional_embedding").and_then(|shape| shape.first()).copied().unwrap_or(0);
+        let grid = rows.saturating_sub(class).isqrt();
+        let is_square = grid > 0 && grid * grid + class == rows;
+        if is_square { Self { trained: grid.saturating_mul(self.patch), ..self } } else { self }
+    }
+
     /// The patches, and the class token where there is one.
     pub fn tokens(&self) -> usize {
         self.class as usize + (self.size / self.patch).pow(2)

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::Config;
+use super::config::Vision;
 use super::folder::Folder;
 use super::registry::{self, Architecture, Pretrained};
 use crate::error::{Error, Result};
@@ -54,9 +55,15 @@ impl ModelFiles {
     pub async fn find_in(name: &str, hub: &crate::hub::Hub) -> Result<Self> {
         match named(name)? {
             Named::Repo(repo) => {
-                let mut files = Self::of_folder(Folder::open(&hub.model(&repo)?)?).await?;
-                if let Some(known) = registry::of_repo(&repo) {
-                    files.notes = known.correct(&mut files.config, &mut files.preprocess);
+                let mut folder = Folder::open(&hub.model(&repo)?)?;
+                let known = registry::of_repo(&repo);
+                let mut files = match known.filter(|_| !has_config(&folder)).zip(open_clip_weights(folder.names())) {
+                    // Python's open_clip pulls the weights alone: it knows the architecture.
+                    Some((known, weights)) => Self::of_weights(&mut folder, &[weights], Some(&known.name)).await?,
+                    None => Self::of_folder(folder).await?,
+                };
+                if let Some(known) = known {
+                    files.notes.extend(known.correct(&mut files.config, &mut files.preprocess));
                 }
                 Ok(Self { name: name.into(), ..files })
             }
@@ -88,7 +95,17 @@ impl ModelFiles {
             Named::File(path, architecture) => {
                 let mut folder = Folder::open(path.parent().unwrap_or(Path::new("")))?;
                 let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-                Self::of_weights(&mut folder, &[name], architecture).await
+                let mut files = Self::of_weights(&mut folder, &[name], architecture.as_deref()).await?;
+                // open_clip's own trap (mlfoundations/open_clip#771): most weights under the plain name were trained with GELU, OpenAI's and
+                // what was trained from them were not, and nothing in a file of them says so.
+                if let Some(quick) = architecture.map(|name| name + "-quickgelu").filter(|name| registry::architecture(name).is_some())
+                    && !files.checkpoint.is_script().await?
+                {
+                    files
+                        .notes
+                        .push(format!("computed with GELU; if it was trained from OpenAI's weights, name it {quick}/{}", path.display()));
+                }
+                Ok(files)
             }
             Named::Repo(repo) => fail(&repo, "this program was built without the Hub (Cargo feature `hub`)"),
         }
@@ -110,7 +127,7 @@ impl ModelFiles {
     }
 
     /// The model of these weight files of a folder: the names of their tensors tell whose they are.
-    async fn of_weights(folder: &mut Folder, weights: &[String], architecture: Option<&Architecture>) -> Result<Self> {
+    async fn of_weights(folder: &mut Folder, weights: &[String], architecture: Option<&str>) -> Result<Self> {
         let mut files = Vec::new();
         for name in weights {
             let Some(file) = folder.take(name) else { return fail(&folder.name, &format!("expected a file {name}, found none")) };
@@ -120,7 +137,7 @@ impl ModelFiles {
         let is_of = |prefix: &str| checkpoint.tensors.keys().any(|name| name.starts_with(prefix));
         match is_of("text_model.") || is_of("vision_model.") {
             true => Self::hugging_face(folder, checkpoint).await,
-            false => Self::open_clip(folder, checkpoint, architecture).await,
+            false => Self::open_clip(folder, checkpoint, architecture.and_then(registry::architecture)).await,
         }
     }
 
@@ -128,11 +145,14 @@ impl ModelFiles {
         let (json, file) = folder.expect_text("config.json").await?;
         let mut config = Config::from_hf(&json, &file)?;
         let size = config.vision.as_ref().map(|v| v.size);
-        let preprocess = match preprocess_of(folder).await? {
-            Some((recipe, file)) => expect_size(recipe, size, &file)?,
-            None if config.sigmoid => Preprocess::siglip(size.unwrap_or(224)),
-            None => Preprocess::openai(size.unwrap_or(224)),
+        let (preprocess, of_file) = match preprocess_of(folder).await? {
+            Some((recipe, file)) => (expect_size(recipe, size, &file)?, true),
+            None if config.sigmoid => (Preprocess::siglip(size.unwrap_or(224)), false),
+            None => (Preprocess::openai(size.unwrap_or(224)), false),
         };
+        let guessed = config.vision.is_some() && !of_file;
+        let which = if config.sigmoid { "SigLIP" } else { "CLIP" };
+        let notes = guessed.then(|| format!("{} has no preprocessor_config.json: pictures are prepared as {which}'s own", folder.name));
         let tokenizer = match &config.text {
             // SigLIP's, or one with more words than CLIP's: whatever CLIP's made of a text would be taken for words of its own.
             Some(text) if config.sigmoid || text.vocabulary > CLIP_WORDS => {
@@ -144,30 +164,32 @@ impl ModelFiles {
         };
         let tokenizer = if config.sigmoid { tokenizer.for_siglip() } else { tokenizer };
         config.pad_with(tokenizer.pad);
-        Ok(Self { name: folder.name.clone(), config, preprocess, tokenizer, checkpoint, notes: Vec::new() })
+        Ok(Self { name: folder.name.clone(), config, preprocess, tokenizer, checkpoint, notes: Vec::from_iter(notes) })
     }
 
     async fn open_clip(folder: &Folder, checkpoint: Checkpoint, architecture: Option<&Architecture>) -> Result<Self> {
         let name = folder.name.clone();
+        if checkpoint.is_script().await? {
+            // As OpenAI published its models: everything is in the tensors, and the activation is theirs.
+            let config = Config::from_tensors(&checkpoint, Act::QuickGelu)?;
+            let preprocess = Preprocess::openai(config.vision()?.size);
+            return Ok(Self { name, config, preprocess, tokenizer: Tokenizer::clip().for_clip(), checkpoint, notes: Vec::new() });
+        }
         let (json, file) = match (architecture, folder.text("open_clip_config.json").await?) {
             (Some(architecture), _) => (json!({"model_cfg": architecture.config}).to_string(), "open_clip's table".to_string()),
             (None, Some(read)) => read,
-            (None, None) if checkpoint.is_script().await? => {
-                // As OpenAI published its models: everything is in the tensors, and the activation is theirs.
-                let config = Config::from_tensors(&checkpoint, Act::QuickGelu)?;
-                let preprocess = Preprocess::openai(config.vision()?.size);
-                return Ok(Self { name, config, preprocess, tokenizer: Tokenizer::clip().for_clip(), checkpoint, notes: Vec::new() });
-            }
             (None, None) => {
                 let message = "does not say which model's weights it holds: expected open_clip_config.json beside it, \
-                     or open_clip's name before it (-m ViT-B-32/epoch_32.pt)";
+                     or open_clip's name before it (-m ViT-B-32/epoch_32.pt; -m ViT-B-32-quickgelu/epoch_32.pt if it was trained from OpenAI's)";
                 return fail(checkpoint.name(), message);
             }
         };
         let mut config = Config::from_open_clip(&json, &file, &checkpoint)?;
+        let Vision { size, trained, .. } = *config.vision()?;
+        let resampled = (size != trained)
+            .then(|| format!("{file} says pictures of {size} × {size}, its positions are of {trained} × {trained} and are resampled: --image-size {trained} takes them as they are"));
         let value: Value =
             serde_json::from_str(&json).map_err(|e| Error::Config { file: file.clone(), message: format!("is no JSON: {e}") })?;
-        let size = config.vision()?.size;
         let preprocess = match value.get("preprocess_cfg") {
             Some(recipe) => Preprocess::from_open_clip(recipe, size, &file)?,
             None if config.sigmoid => Preprocess::siglip(size),
@@ -180,7 +202,7 @@ impl ModelFiles {
         }
         let tokenizer = tokenizer(folder, Tokenizer::open_clip).await?.for_open_clip(text, &file)?;
         config.pad_with(tokenizer.pad);
-        Ok(Self { name, config, preprocess, tokenizer, checkpoint, notes: Vec::new() })
+        Ok(Self { name, config, preprocess, tokenizer, checkpoint, notes: Vec::from_iter(resampled) })
     }
 }
 
@@ -202,7 +224,7 @@ enum Named {
     Folder(PathBuf),
     /// A weight file, and the architecture that was named with it.
     #[cfg(not(target_arch = "wasm32"))]
-    File(PathBuf, Option<&'static Architecture>),
+    File(PathBuf, Option<String>),
     Repo(String),
 }
 
@@ -223,7 +245,7 @@ fn named(name: &str) -> Result<Named> {
         return match tags.iter().find(|p| p.tag == rest) {
             Some(found) => Ok(Named::Repo(found.repo.clone())),
             #[cfg(not(target_arch = "wasm32"))]
-            None if Path::new(rest).is_file() => Ok(Named::File(rest.into(), registry::architecture(model))),
+            None if Path::new(rest).is_file() => Ok(Named::File(rest.into(), Some(model.into()))),
             None => {
                 let message = format!("{model} has no weights of that tag, and there is no such file: its tags are {}", tag_list(&tags));
                 fail(name, &(message + &registry::did_you_mean(name)))
@@ -277,17 +299,25 @@ pub(super) const WEIGHTS: [&str; 4] = ["safetensors", "pt", "pth", "bin"];
 
 /// The weight files of a folder, and the configuration that goes with them: safetensors before pickles, and open_clip's before
 /// Hugging Face's, whose place timm's repositories use for an image tower alone.
-const PAIRS: [(&str, &str); 5] = [
+const PAIRS: [(&str, &str); 6] = [
     ("open_clip_config.json", "open_clip_model.safetensors"),
     ("config.json", "model.safetensors"),
     ("config.json", "model.safetensors.index.json"),
     ("open_clip_config.json", "open_clip_pytorch_model.bin"),
     ("config.json", "pytorch_model.bin"),
+    ("config.json", "pytorch_model.bin.index.json"),
 ];
 
 /// What else is read where it is there.
-const BESIDE: [&str; 6] =
-    ["preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"];
+pub(crate) const BESIDE: [&str; 7] = [
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+];
 
 const EXPECTED: &str = "expected config.json with model.safetensors or pytorch_model.bin, or open_clip_config.json with \
      open_clip_model.safetensors or open_clip_pytorch_model.bin";
@@ -296,10 +326,30 @@ const EXPECTED: &str = "expected config.json with model.safetensors or pytorch_m
 pub fn wanted_files(names: &[String]) -> Option<Vec<String>> {
     let has = |wanted: &str| names.iter().any(|n| n == wanted);
     let (config, weights) = PAIRS.iter().find(|(config, weights)| has(config) && has(weights))?;
-    let is_shard = |name: &&String| weights.ends_with(".index.json") && name.starts_with("model-") && name.ends_with(".safetensors");
+    let parts = weights.strip_suffix(".index.json").and_then(|whole| whole.rsplit_once('.'));
+    let is_shard = |name: &&String| {
+        parts.is_some_and(|(stem, kind)| name.strip_prefix(stem).is_some_and(|rest| rest.starts_with('-') && rest.ends_with(kind)))
+    };
     let shards = names.iter().filter(is_shard).cloned();
     let whole = [config, weights].into_iter().chain(BESIDE.iter().filter(|n| has(n))).map(|n| n.to_string());
     Some(whole.chain(shards).collect())
+}
+
+/// Whether a repository's files that are here have its weights, with what says which model's they are.
+#[cfg(feature = "hub")]
+pub(crate) fn has_weights(repo: &str, names: &[String]) -> bool {
+    let is_known = || registry::of_repo(repo).is_some() && open_clip_weights(names.iter().map(String::as_str)).is_some();
+    wanted_files(names).is_some() || is_known()
+}
+
+#[cfg(feature = "hub")]
+fn open_clip_weights<'a>(mut names: impl Iterator<Item = &'a str>) -> Option<String> {
+    names.find(|name| PAIRS.iter().any(|(config, weights)| *config == "open_clip_config.json" && weights == name)).map(str::to_string)
+}
+
+#[cfg(feature = "hub")]
+fn has_config(folder: &Folder) -> bool {
+    PAIRS.iter().any(|(config, _)| folder.has(config))
 }
 
 /// The weight files of a folder, where it has them with their configuration.
@@ -378,7 +428,15 @@ async fn tokenizer(folder: &Folder, built_in: impl FnOnce() -> Tokenizer) -> Res
     let fail = |message: &str| fail(&folder.name, message);
     let tokenizer = match (folder.text("tokenizer.json").await?, folder.text("vocab.json").await?, folder.text("merges.txt").await?) {
         (Some((json, file)), ..) => Tokenizer::from_json(json.as_bytes(), &file)?,
-        (None, Some(vocabulary), Some(merges)) => Tokenizer::from_vocabulary(vocabulary, merges)?,
+        (None, Some(vocabulary), Some(merges)) => {
+            let mut tokenizer = Tokenizer::from_vocabulary(vocabulary, merges)?;
+            for name in ["added_tokens.json", "tokenizer_config.json"] {
+                if let Some((json, file)) = folder.text(name).await? {
+                    tokenizer.add_tokens(&json, &file)?;
+                }
+            }
+            tokenizer
+        }
         (None, Some(_), None) => return fail("expected merges.txt beside vocab.json, or tokenizer.json; found neither"),
         (None, None, Some(_)) => return fail("expected vocab.json beside merges.txt, or tokenizer.json; found neither"),
         (None, None, None) => return Ok(built_in()),

@@ -19,6 +19,8 @@ mod zero_shot;
 
 pub use config::Config;
 pub use encode::{Embeddings, TextInputs};
+#[cfg(feature = "hub")]
+pub(crate) use files::{BESIDE, has_weights};
 pub use files::{ModelFiles, PICO, repository, wanted_files};
 pub use folder::Folder;
 pub use model::{Clip, Options};

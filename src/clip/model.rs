@@ -100,6 +100,7 @@ impl Clip {
         if let Some(size) = options.image_size {
             config = config.with_image_size(size)?;
         }
+        config.sigmoid |= checkpoint.tensors.contains_key(LOGIT_BIAS); // open_clip's `--siglip` trains any architecture so
         let preprocess = preprocess.with_size(config.vision.as_ref().map_or(preprocess.size, |v| v.size));
         let keep = keep.iter().map(|name| name.to_string()).collect();
         let logit_scale = load::scalar(&checkpoint, LOGIT_SCALE).await?.unwrap_or(0.0);

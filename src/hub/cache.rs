@@ -70,6 +70,26 @@ impl Cache {
         Ok(snapshot)
     }
 
+    /// Notes which files a commit does not have, as Python does: nobody asks for them again.
+    pub(super) fn note_absent<'a>(&self, repo: &str, commit: &str, names: impl Iterator<Item = &'a &'a str>) {
+        let Some(commit) = plain(commit) else { return };
+        let folder = self.of(repo).join(".no_exist").join(commit);
+        // What cannot be noted is asked for again.
+        if std::fs::create_dir_all(&folder).is_ok() {
+            names.for_each(|name| drop(std::fs::write(folder.join(name), "")));
+        }
+    }
+
+    /// Whether a snapshot has, beside its weights, what is done to pictures and texts, as far as its commit has it.
+    pub(super) fn is_whole(&self, repo: &str, snapshot: &Path) -> bool {
+        let absent = self.of(repo).join(".no_exist").join(snapshot.file_name().unwrap_or_default());
+        let is_known =
+            |kinds: &[&str]| kinds.iter().any(|name| snapshot.join(name).is_file()) || kinds.iter().all(|name| absent.join(name).exists());
+        let has = |name: &str| snapshot.join(name).is_file();
+        let has_recipe = has("config.json") && is_known(&["preprocessor_config.json", "processor_config.json"]);
+        (has("open_clip_config.json") || has_recipe) && is_known(&["tokenizer.json", "vocab.json"])
+    }
+
     /// The models that are there.
     pub fn list(&self) -> Vec<Cached> {
         let folders = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();

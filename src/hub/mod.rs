@@ -13,7 +13,7 @@ use serde::Deserialize;
 pub use cache::{Cache, Cached};
 
 use crate::clip::registry::did_you_mean;
-use crate::clip::wanted_files;
+use crate::clip::{BESIDE, has_weights, wanted_files};
 use crate::error::{Error, Result};
 
 /// Told while files are pulled: bytes done, bytes in all.
@@ -72,7 +72,7 @@ struct Listing {
 
 impl Hub {
     /// As Python's environment says: `HF_ENDPOINT`, `HF_HUB_CACHE`, `HF_HOME`, `HF_TOKEN` (or the token that `hf auth login`
-    /// stored), `HF_HUB_OFFLINE`.
+    /// stored), `HF_HUB_OFFLINE`, and their older names (`huggingface_hub/constants.py`).
     pub fn from_env() -> Self {
         let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
         let home = set("HF_HOME").map(PathBuf::from).unwrap_or_else(|| {
@@ -81,13 +81,18 @@ impl Hub {
             caches.unwrap_or_else(|| PathBuf::from(".cache")).join("huggingface")
         });
         let stored = || std::fs::read_to_string(set("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from)).ok();
-        let token = set("HF_TOKEN").or_else(stored).map(|t| t.trim().to_string()).filter(|t| !t.is_empty());
-        let folder = set("HF_HUB_CACHE").map_or_else(|| home.join("hub"), PathBuf::from);
+        let token = set("HF_TOKEN")
+            .or_else(|| set("HUGGING_FACE_HUB_TOKEN"))
+            .or_else(stored)
+            .map(|t| t.trim().to_string())
+            .filter(|t| !t.is_empty());
+        let folder = set("HF_HUB_CACHE").or_else(|| set("HUGGINGFACE_HUB_CACHE")).map_or_else(|| home.join("hub"), PathBuf::from);
+        let offline = set("HF_HUB_OFFLINE").or_else(|| set("TRANSFORMERS_OFFLINE"));
         Self {
             endpoint: set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into()).trim_end_matches('/').into(),
             cache: Cache { folder },
             token,
-            offline: set("HF_HUB_OFFLINE").is_some_and(|v| !matches!(v.to_lowercase().as_str(), "0" | "false" | "no" | "off")),
+            offline: offline.is_some_and(|v| !matches!(v.to_lowercase().as_str(), "0" | "false" | "no" | "off")),
             patience: Duration::from_secs(60),
             progress: None,
             announce: None,
@@ -99,8 +104,16 @@ impl Hub {
     /// # Errors
     /// [`Error::Model`] where the Hub has no such model, refuses, cannot be reached or must not be asked; [`Error::Io`].
     pub fn model(&self, repo: &str) -> Result<PathBuf> {
-        if let Some(folder) = self.cache.snapshot(repo).filter(|folder| wanted_files(&cache::names(folder)).is_some()) {
-            return Ok(folder);
+        let cached = self.cache.snapshot(repo).filter(|folder| has_weights(repo, &cache::names(folder)));
+        match cached {
+            Some(folder) if self.offline || self.cache.is_whole(repo, &folder) => return Ok(folder),
+            // Python pulls what it asks for, such as the weights without the recipe for pictures.
+            Some(folder) => {
+                let hasty = Self { patience: self.patience.min(Duration::from_secs(10)), ..self.clone() };
+                let commit = folder.file_name().unwrap_or_default().to_string_lossy();
+                return hasty.pull_at(repo, &commit).or_else(|_| Ok(folder.clone()));
+            }
+            None => {}
         }
         if self.offline {
             let message = "is not in the cache, and the network is not to be used: pull it where there is one (clip-wgpu model pull), \
@@ -115,10 +128,15 @@ impl Hub {
     /// # Errors
     /// As [`Hub::model`].
     pub fn pull(&self, repo: &str) -> Result<PathBuf> {
+        self.pull_at(repo, "main")
+    }
+
+    /// As [`Hub::pull`], of a branch or commit, which is `main` from then on.
+    fn pull_at(&self, repo: &str, revision: &str) -> Result<PathBuf> {
         if self.offline {
             return self.fail(repo, "cannot be pulled: the network is not to be used (--offline, HF_HUB_OFFLINE)");
         }
-        let listing = self.listing(repo)?;
+        let listing = self.listing(repo, revision)?;
         let names: Vec<String> = listing.siblings.iter().map(|s| s.name.clone()).collect();
         let Some(wanted) = wanted_files(&names) else {
             let message = "has no weights that this program reads: expected config.json with model.safetensors or pytorch_model.bin, \
@@ -138,6 +156,7 @@ impl Hub {
             self.progress.iter().for_each(|say| say(done.min(total), total));
         };
         self.fetch_all(repo, &listing.sha, &files, &count)?;
+        self.cache.note_absent(repo, &listing.sha, BESIDE.iter().filter(|name| !names.iter().any(|n| n == *name)));
         self.cache.link(repo, &listing.sha, &files)
     }
 
@@ -162,8 +181,8 @@ impl Hub {
         })
     }
 
-    fn listing(&self, repo: &str) -> Result<Listing> {
-        let url = format!("{}/api/models/{repo}/revision/main?blobs=true", self.endpoint);
+    fn listing(&self, repo: &str, revision: &str) -> Result<Listing> {
+        let url = format!("{}/api/models/{repo}/revision/{revision}?blobs=true", self.endpoint);
         let mut response = download::get(self, &url, None).map_err(|e| self.refused(repo, "its list of files", e))?;
         let text = response.body_mut().with_config().limit(64 << 20).read_to_string();
         let text = text.map_err(|e| self.refused(repo, "its list of files", e))?;

@@ -65,7 +65,8 @@ impl Preprocess {
         Self { size, resize: self.resize * size / self.size, ..self.clone() }
     }
 
-    /// Reads Hugging Face's `preprocessor_config.json` of a `CLIPImageProcessor`.
+    /// Reads Hugging Face's `preprocessor_config.json` of a `CLIPImageProcessor` or `SiglipImageProcessor`; what it leaves out is as their
+    /// classes have it.
     ///
     /// # Errors
     /// [`Error::Config`] that names the field, what was expected and what was found.
@@ -81,11 +82,12 @@ impl Preprocess {
         }
         // Only CLIP's processor crops, to 224 where nothing else is said (`CLIPImageProcessor.__init__`).
         let kind = config.get("image_processor_type").or(config.get("feature_extractor_type")).and_then(Value::as_str).unwrap_or("");
-        let crops = config.get("do_center_crop").and_then(Value::as_bool).unwrap_or(!kind.starts_with("Siglip"));
+        let is_siglip = kind.starts_with("Siglip");
+        let crops = config.get("do_center_crop").and_then(Value::as_bool).unwrap_or(!is_siglip);
         let given = |key: &str| config.get(key).filter(|v| !v.is_null());
         let number = |v: &Value, key: &str| v.get(key).and_then(Value::as_u64);
         let (resize, square) = match given("size") {
-            None => (224, false),
+            None => (224, is_siglip),
             Some(v) => match (v.as_u64(), number(v, "shortest_edge"), number(v, "height")) {
                 (Some(n), ..) | (_, Some(n), _) => (n as usize, false),
                 (.., Some(n)) if number(v, "width") == Some(n) => (n as usize, true),
@@ -103,7 +105,7 @@ impl Preprocess {
         if size == 0 || resize == 0 || size.max(resize) > 1 << 14 {
             return f.error("size", "sides of 1 to 16384 pixels", given("size").unwrap_or(&Value::Null));
         }
-        let filter = match config.get("resample").map(|v| (v, v.as_u64())) {
+        let filter = match given("resample").map(|v| (v, v.as_u64())) {
             None | Some((_, Some(3))) => Filter::Bicubic,
             Some((_, Some(2))) => Filter::Bilinear,
             Some((v, _)) => return f.error("resample", "2 (bilinear) or 3 (bicubic)", v),
@@ -112,15 +114,8 @@ impl Preprocess {
         if !crops && !square {
             return f.error("do_center_crop", "true, or a size of equal {height, width}", &Value::Bool(false));
         }
-        Ok(Self {
-            size,
-            resize,
-            mode,
-            filter,
-            mean: f.channels("image_mean", OPENAI_MEAN)?,
-            std: f.channels("image_std", OPENAI_STD)?,
-            fill: [0; 3],
-        })
+        let (mean, std) = if is_siglip { ([0.5; 3], [0.5; 3]) } else { (OPENAI_MEAN, OPENAI_STD) };
+        Ok(Self { size, resize, mode, filter, mean: f.channels("image_mean", mean)?, std: f.channels("image_std", std)?, fill: [0; 3] })
     }
 
     /// Reads `preprocess_cfg` of `open_clip_config.json` (`open_clip/transform.py`: `PreprocessCfg`).

@@ -171,6 +171,40 @@ impl Tokenizer {
         byte_pair_encoding(vocabulary, pairs, special).map(Self::new).map_err(|e| fail(&merges_file, format!("does not fit {file}: {e}")))
     }
 
+    /// Adds the tokens of `added_tokens.json` (`{token: id}`), or of `tokenizer_config.json` (`added_tokens_decoder`, `{id: token}`), which a
+    /// vocabulary of its own files lacks (`tokenization_utils_base.py`: `_from_pretrained`).
+    ///
+    /// # Errors
+    /// [`Error::Config`] for ids that leave a gap after the vocabulary's.
+    pub fn add_tokens(&mut self, json: &str, file: &str) -> Result<()> {
+        let fail = |message: String| Error::Config { file: file.into(), message };
+        let value: Value = serde_json::from_str(json).map_err(|e| fail(format!("is no JSON: {e}")))?;
+        let plain = value
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter_map(|(token, id)| Some((u32::try_from(id.as_u64()?).ok()?, token.as_str(), false)));
+        let described = value["added_tokens_decoder"].as_object().into_iter().flatten().filter_map(|(id, token)| {
+            let is_special = token["special"].as_bool().unwrap_or(false);
+            Some((id.parse().ok()?, token["content"].as_str()?, is_special))
+        });
+        let mut tokens: Vec<(u32, &str, bool)> = plain.chain(described).collect();
+        tokens.sort_unstable();
+        for (id, token, is_special) in tokens {
+            if self.inner.token_to_id(token).is_none() {
+                let added = tokenizers::AddedToken::from(token, is_special).normalized(!is_special);
+                self.inner.add_tokens([added]).map_err(|e| fail(e.to_string()))?;
+            }
+            let found = self.inner.token_to_id(token);
+            if found != Some(id) {
+                return Err(fail(format!(
+                    "expected the added token {token:?} to be {id}, but the vocabulary makes it {found:?}: save tokenizer.json"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// CLIP's own, built in: the ids of `CLIPTokenizerFast` of `openai/clip-vit-base-patch32`.
     pub fn clip() -> Self {
         static CLIP: OnceLock<Tokenizer> = OnceLock::new();

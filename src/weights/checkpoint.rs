@@ -19,18 +19,25 @@ pub struct Tensor {
     file: usize,
     pub dtype: Dtype,
     pub shape: Vec<usize>,
+    /// Of its elements, where they do not lie one after another.
+    strides: Option<Vec<usize>>,
     range: Range<u64>,
 }
 
 impl Tensor {
     pub fn count(&self) -> usize {
-        self.shape.iter().product()
+        elements(&self.shape)
     }
 
     /// Bytes in the file.
     pub fn bytes(&self) -> u64 {
         self.range.end - self.range.start
     }
+}
+
+/// How many elements a shape has; the most that can be counted where a damaged file says more.
+pub(super) fn elements(shape: &[usize]) -> usize {
+    shape.iter().fold(1, |count: usize, &n| count.saturating_mul(n))
 }
 
 /// The tensors of one or more files.
@@ -84,14 +91,32 @@ impl Checkpoint {
             Dtype::F16 | Dtype::BF16 => 2,
             other => return problem(source, format!("tensor `{name}`: expected F32, F16 or BF16, found {other:?}")),
         };
-        let start = tensor.range.start + (range.start * size) as u64;
-        let bytes = source.read(start..start + (range.len() * size) as u64).await?;
+        let bytes = match &tensor.strides {
+            None => {
+                let start = tensor.range.start + (range.start * size) as u64;
+                source.read(start..start + (range.len() * size) as u64).await?
+            }
+            Some(strides) => gathered(&source.read(tensor.range.clone()).await?, size, &tensor.shape, strides, range),
+        };
         Ok(match tensor.dtype {
             Dtype::F16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
             Dtype::BF16 => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
             _ => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
         })
     }
+}
+
+/// Elements `range` of a tensor whose elements lie `strides` apart.
+fn gathered(bytes: &[u8], size: usize, shape: &[usize], strides: &[usize], range: Range<usize>) -> Vec<u8> {
+    let place = |mut element: usize| {
+        let on_axis = |(&n, &stride): (&usize, &usize)| {
+            let at = element % n;
+            element /= n;
+            at * stride
+        };
+        size * shape.iter().zip(strides).rev().map(on_axis).sum::<usize>()
+    };
+    range.flat_map(|element| &bytes[place(element)..][..size]).copied().collect()
 }
 
 impl Shapes for Checkpoint {
@@ -115,8 +140,8 @@ fn problem<T>(source: &dyn Source, message: String) -> Result<T> {
 async fn read_header(file: usize, source: &dyn Source) -> Result<Vec<(String, Tensor)>> {
     let start = source.read(0..source.len().min(4)).await?;
     if torch::is_archive(&start) {
-        let found = torch::tensors(source).await?.into_iter();
-        return Ok(found.map(|(name, dtype, shape, range)| (name, Tensor { file, dtype, shape, range })).collect());
+        let tensor = |t: torch::Found| (t.name, Tensor { file, dtype: t.dtype, shape: t.shape, strides: t.strides, range: t.bytes });
+        return Ok(torch::tensors(source).await?.into_iter().map(tensor).collect());
     }
     if start == [0x80, 2, 0x8a, 0x0a] {
         return problem(source, "is PyTorch's format from before 1.6: load it and save it again with a later PyTorch".into());
@@ -158,7 +183,8 @@ async fn read_header(file: usize, source: &dyn Source) -> Result<Vec<(String, Te
         if to.checked_sub(from) != bytes {
             return problem(source, format!("tensor `{name}`: {:?} {:?} does not take bytes {from} to {to}", info.dtype, info.shape));
         }
-        tensors.push((name, Tensor { file, dtype: info.dtype, shape: info.shape.clone(), range: data + from as u64..data + to as u64 }));
+        let range = data + from as u64..data + to as u64;
+        tensors.push((name, Tensor { file, dtype: info.dtype, shape: info.shape.clone(), strides: None, range }));
     }
     // The format leaves no holes and lets no two tensors share bytes.
     tensors.sort_by_key(|(_, t)| (t.range.start, t.range.end));

@@ -53,6 +53,8 @@ pub fn recipe(config: &Config, name: &str) -> Recipe {
 pub fn unwrapped(name: &str) -> Option<&str> {
     let wrappers = [
         "module.",
+        "model.", // Lightning's
+        "clip.",
         "_orig_mod.",
         "_image_encoder.",
         "image_encoder_without_ddp.",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use safetensors::Dtype;
 
-use super::checkpoint::{Checkpoint, Tensor};
+use super::checkpoint::{Checkpoint, Tensor, elements};
 use super::layout::{self, LOGIT_BIAS, LOGIT_SCALE, Recipe};
 use super::positions;
 use super::sink::{Filled, Sink};
@@ -84,7 +84,7 @@ fn tensor_shape(desc: &Desc, recipe: &Recipe) -> Vec<usize> {
 fn flattened(shape: &[usize], axes: usize) -> Vec<usize> {
     let ones = shape.iter().take(shape.len().saturating_sub(axes)).take_while(|&&n| n == 1).count();
     match (axes, &shape[ones..]) {
-        (2, [first, rest @ ..]) if !rest.is_empty() => vec![*first, rest.iter().product()],
+        (2, [first, rest @ ..]) if !rest.is_empty() => vec![*first, elements(rest)],
         (_, rest) => rest.to_vec(),
     }
 }

@@ -14,8 +14,16 @@ use crate::error::{Error, Result};
 /// The greatest pickle that is read: state dictionaries take 100 bytes per tensor.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// A tensor of a file: its name, type, shape and bytes.
-pub type Found = (String, Dtype, Vec<usize>, Range<u64>);
+/// A tensor of a file.
+pub struct Found {
+    pub name: String,
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    /// Of the elements, where they do not lie one after another.
+    pub strides: Option<Vec<usize>>,
+    /// From the first to the last that it reaches.
+    pub bytes: Range<u64>,
+}
 
 /// Whether a file begins as PyTorch's do.
 pub fn is_archive(start: &[u8]) -> bool {
@@ -33,7 +41,7 @@ pub async fn is_script(source: &dyn Source) -> Result<bool> {
 /// The tensors of a state dictionary, a training checkpoint or a TorchScript module.
 ///
 /// # Errors
-/// [`Error::Weights`] for a damaged or hostile file, or a tensor whose elements do not lie one after another; [`Error::Io`].
+/// [`Error::Weights`] for a damaged or hostile file; [`Error::Io`].
 pub async fn tensors(source: &dyn Source) -> Result<Vec<Found>> {
     let fail = |message: String| Error::Weights { file: source.name().into(), problems: vec![message] };
     let archive = Archive::open(source).await?;
@@ -64,7 +72,8 @@ pub async fn tensors(source: &dyn Source) -> Result<Vec<Found>> {
             }
         };
         let bytes = bytes_of(&tensor, size, &storage).map_err(|message| fail(format!("tensor `{name}`: {message}")))?;
-        found.push((name, dtype, tensor.shape.clone(), bytes));
+        let strides = (!is_packed(&tensor)).then(|| tensor.strides.clone());
+        found.push(Found { name, dtype, shape: tensor.shape.clone(), strides, bytes });
     }
     Ok(found)
 }
@@ -80,17 +89,28 @@ fn dtype(class: &str) -> Option<(Dtype, u64)> {
     })
 }
 
+/// Whether a tensor's elements lie one after another. Those of transformers' own conversions of CLIP do not: its projections are views
+/// of OpenAI's, transposed (`convert_clip_original_pytorch_to_hf.py`).
+fn is_packed(tensor: &TensorRef) -> bool {
+    let mut expected = 1;
+    tensor.shape.iter().zip(&tensor.strides).rev().all(|(&n, &stride)| {
+        let is_next = n < 2 || stride == expected;
+        expected *= n; // bytes_of has multiplied them
+        is_next
+    })
+}
+
 /// Where a tensor's elements lie.
 fn bytes_of(tensor: &TensorRef, size: u64, storage: &Range<u64>) -> std::result::Result<Range<u64>, String> {
-    let mut expected = 1;
-    for (&n, &stride) in tensor.shape.iter().zip(&tensor.strides).rev() {
-        if n > 1 && stride != expected {
-            return Err(format!("has strides {:?} for {:?}: make it contiguous and save it again", tensor.strides, tensor.shape));
-        }
-        expected = expected.checked_mul(n).ok_or("has more elements than any tensor")?;
-    }
+    let count = tensor.shape.iter().try_fold(1_usize, |count, &n| count.checked_mul(n)).ok_or("has more elements than any tensor")?;
+    let farthest = tensor
+        .shape
+        .iter()
+        .zip(&tensor.strides)
+        .try_fold(0_usize, |sum, (&n, &stride)| sum.checked_add(n.saturating_sub(1).checked_mul(stride)?));
+    let span = farthest.map(|last| if count == 0 { 0 } else { last as u64 + 1 });
     let start = (tensor.offset as u64).checked_mul(size).and_then(|o| storage.start.checked_add(o));
-    let end = start.and_then(|start| (expected as u64).checked_mul(size)?.checked_add(start));
+    let end = start.and_then(|start| span?.checked_mul(size)?.checked_add(start));
     match (start, end) {
         (Some(start), Some(end)) if end <= storage.end => Ok(start..end),
         _ => Err(format!("needs more than the {} bytes of its storage", storage.end - storage.start)),

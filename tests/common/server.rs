@@ -109,7 +109,8 @@ fn answer(
     if let Some(location) = renamed.or_else(|| path.strip_prefix("/former/name/").map(|rest| format!("/owner/model/{rest}"))) {
         return write!(stream, "HTTP/1.1 307 Moved\r\nLocation: {location}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     }
-    if path.starts_with("/api/models/owner/model/revision/main") {
+    let revision = path.strip_prefix("/api/models/owner/model/revision/");
+    if revision.is_some_and(|of| of.starts_with("main?") || of.starts_with(&format!("{COMMIT}?"))) {
         let body = listing(files);
         return write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
     }

@@ -6,6 +6,7 @@ mod command;
 mod models;
 mod outputs;
 mod pictures;
+mod saved;
 
 use std::path::{Path, PathBuf};
 

@@ -27,7 +27,7 @@ impl Config {
         let sigmoid = model.get("init_logit_bias").is_some();
         let (layout, vision) = match vision.text("timm_model_name")? {
             Some(name) => (Layout::Timm, timm::vision(&vision, name, shapes)?),
-            None => (Layout::OpenClip, plain_vision(&vision, quick)?),
+            None => (Layout::OpenClip, plain_vision(&vision, quick)?.trained_on(shapes)),
         };
         Self { layout, embed, vision: Some(vision), text: Some(plain_text(&text, quick)?), sigmoid }.check(file)
     }

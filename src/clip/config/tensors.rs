@@ -62,6 +62,11 @@ impl Config {
     /// # Errors
     /// [`Error::Weights`] where a tensor is not there to read sizes off.
     pub fn from_tensors(shapes: &impl Shapes, act: Act) -> Result<Self> {
+        if shapes.shape("visual.layer1.0.conv1.weight").is_some() {
+            let problem =
+                "its image tower is a ResNet (OpenAI's RN50 and the like): expected a vision transformer, such as ViT-B/32".into();
+            return Err(Error::Weights { file: shapes.file().into(), problems: vec![problem] });
+        }
         let tower =
             |width: usize, path: &str| TowerConfig { width, head: HEAD, act, eps: 1e-5, blocks: blocks(shapes, path, OPEN_CLIP, HEAD) };
         let patch = shapes.axis("visual.conv1.weight", 2)?;

@@ -1,0 +1,163 @@
+//! Weights as other programs save them (`scripts/reference/saved.py`): each gives the numbers of the golden model that it was made of.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::command::{self, root, run, scratch, text};
+use super::{RED, embeddings, put};
+
+/// A folder with these files, and a tokenizer of the golden models' few words.
+fn folder_of(test: &str, files: &[(&str, &[&str])]) -> PathBuf {
+    let folder = scratch(test);
+    for (from, names) in files {
+        for name in *names {
+            std::fs::copy(root().join(from).join(name), folder.join(name)).unwrap();
+        }
+    }
+    let vocabulary = json!({"a</w>": 0, "r": 1, "e": 2, "d</w>": 3, "re": 4, "red</w>": 5, "<|startoftext|>": 118, "<|endoftext|>": 119});
+    put(&folder, "vocab.json", vocabulary.to_string());
+    put(&folder, "merges.txt", "#version: 0.2\nr e\nre d</w>\n");
+    folder
+}
+
+const SAVED: &str = "tests/real_files/saved";
+const HF: &str = "tests/golden/hf_quick";
+const OPEN_CLIP: &str = "tests/golden/open_clip_quick";
+
+fn embed(model: &str) -> command::Said {
+    run(&["embed", "image", "-q", "-m", model, RED, "--json"])
+}
+
+fn picture_and_text(model: &str) -> Value {
+    let words = run(&["embed", "text", "-q", "-m", model, "a red", "--json"]).json();
+    json!([embed(model).json()["embeddings"], words["embeddings"]])
+}
+
+#[test]
+fn projections_that_are_transposed_views_in_two_files_with_an_index() {
+    let parts = ["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin", "pytorch_model.bin.index.json"];
+    let converted = folder_of("saved-converted", &[(HF, &["config.json"]), (SAVED, &parts)]);
+    let golden = folder_of("saved-hf", &[(HF, &["config.json", "model.safetensors"])]);
+    assert_eq!(picture_and_text(text(&converted)), picture_and_text(text(&golden)));
+    std::fs::remove_file(converted.join(parts[1])).unwrap();
+    embed(text(&converted)).fails(1, &["expected a file pytorch_model-00002-of-00002.bin, found none"]);
+}
+
+#[test]
+fn a_training_loops_own_dictionary_and_a_module_that_is_saved_whole() {
+    let golden = folder_of("saved-open_clip", &[(OPEN_CLIP, &["open_clip_config.json", "open_clip_model.safetensors"])]);
+    let expected = picture_and_text(text(&golden));
+    for name in ["model_state_dict.pt", "whole_module.pt"] {
+        let trained = folder_of("saved-trained", &[(OPEN_CLIP, &["open_clip_config.json"]), (SAVED, &[name])]);
+        assert_eq!(picture_and_text(text(&trained.join(name))), expected, "{name}");
+    }
+}
+
+#[test]
+fn weights_of_another_model_show_the_first_of_what_is_wrong() {
+    let said = run(&["embed", "image", "-q", "-m", "ViT-B-32/tests/real_files/saved/whole_module.pt", RED]);
+    assert_eq!(said.code, 1);
+    assert!((20..26).contains(&said.err.lines().count()) && said.err.contains(" more\n"), "{}", said.err);
+}
+
+/// OpenAI's archives say all themselves; of a state dictionary nobody can see which activation it was trained with.
+#[test]
+fn a_named_architecture_with_two_activations_says_which_is_computed() {
+    let script = root().join("tests/golden/openai_script/model.pt");
+    let embedded = |model: &str| embeddings(&embed(model).json());
+    assert_eq!(embedded(&format!("ViT-B-32/{}", text(&script))), embedded(text(&script)));
+
+    let info = |name: &str| run(&["model", "info", "-m", &format!("{name}/tests/real_files/saved/model_state_dict.pt")]);
+    assert!(
+        info("ViT-B-32").err.contains("name it ViT-B-32-quickgelu/tests/real_files/saved/model_state_dict.pt"),
+        "{}",
+        info("ViT-B-32").err
+    );
+    assert!(!info("ViT-B-32-quickgelu").err.contains("GELU"), "{}", info("ViT-B-32-quickgelu").err);
+}
+
+fn changed(test: &str, golden: &str, file: &str, change: fn(&mut Value)) -> PathBuf {
+    let folder = scratch(test);
+    for entry in std::fs::read_dir(root().join("tests/golden").join(golden)).unwrap().flatten() {
+        std::fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
+    }
+    let mut value: Value = std::fs::read(folder.join(file)).map_or(json!({}), |bytes| serde_json::from_slice(&bytes).unwrap());
+    change(&mut value);
+    put(&folder, file, value.to_string());
+    folder
+}
+
+/// open_clip's `--force-image-size`: positions of 33 pixels under an architecture of 20.
+#[test]
+fn positions_of_another_size_than_the_architecture_says_are_resampled() {
+    let whole = embeddings(&embed("tests/golden/open_clip_quick").json());
+    let folder = changed("saved-forced-size", "open_clip_quick", "open_clip_config.json", |config| {
+        config["model_cfg"]["vision_cfg"]["image_size"] = json!(20);
+        config.as_object_mut().unwrap().remove("preprocess_cfg");
+    });
+    let forced = |size: &str| run(&["embed", "image", "-m", text(&folder), "--image-size", size, RED, "--json"]);
+    assert!(embed(text(&folder)).code == 0 && forced("20").err.contains("are resampled: --image-size 30"), "{}", forced("20").err);
+    assert_eq!(embeddings(&forced("30").json()).len(), whole.len());
+}
+
+#[test]
+fn what_a_siglip_recipe_leaves_out_is_siglips() {
+    let with = |test: &str, recipe: Value| {
+        let folder = folder_of(test, &[("tests/golden/siglip_hf", &["config.json", "model.safetensors"])]);
+        if !recipe.is_null() {
+            put(&folder, "preprocessor_config.json", recipe.to_string());
+        }
+        run(&["embed", "image", "-m", text(&folder), RED, "--json"])
+    };
+    let spelt = with(
+        "saved-siglip-spelt",
+        json!({"image_processor_type": "SiglipImageProcessor", "size": {"height": 33, "width": 33}, "resample": 3,
+               "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}),
+    );
+    // google/siglip-base-patch16-224 at 5b1f0cc
+    let short = with(
+        "saved-siglip-short",
+        json!({"image_processor_type": "SiglipImageProcessor", "size": {"height": 33, "width": 33}, "resample": null, "mean": [0.5], "image_std": null}),
+    );
+    assert_eq!(embeddings(&short.json()), embeddings(&spelt.json()));
+    let none = with("saved-siglip-none", Value::Null);
+    assert!(none.code == 0 && none.err.contains("has no preprocessor_config.json: pictures are prepared as SigLIP's own"), "{}", none.err);
+    assert!(!spelt.err.contains("preprocessor_config"), "{}", spelt.err);
+}
+
+/// open_clip's training with `--siglip` adds a bias to any architecture.
+#[test]
+fn weights_with_a_bias_of_the_scores_are_scored_by_a_sigmoid() {
+    let golden = folder_of("saved-unbiased", &[(OPEN_CLIP, &["open_clip_config.json", "open_clip_model.safetensors"])]);
+    let folder = folder_of("saved-bias", &[(OPEN_CLIP, &["open_clip_config.json"])]);
+    let bytes = std::fs::read(root().join("tests/golden/open_clip_quick/open_clip_model.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let bias = (-9.5_f32).to_le_bytes();
+    let bias = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![], &bias).unwrap();
+    let all = tensors.tensors().into_iter().chain([("logit_bias".to_string(), bias)]);
+    safetensors::serialize_to_file(all, None, &folder.join("open_clip_model.safetensors")).unwrap();
+    let scores = |model: &str| {
+        let said = run(&["classify", "-q", "-m", model, RED, "-l", "a", "-l", "red", "--json"]).json();
+        said["images"][0]["labels"].as_array().unwrap().iter().map(|s| s["score"].as_f64().unwrap()).sum::<f64>()
+    };
+    assert!((scores(text(&golden)) - 1.0).abs() < 1e-5);
+    assert!(scores(text(&folder)) < 0.9);
+}
+
+#[test]
+fn added_tokens_beside_a_vocabulary_are_whole() {
+    let folder = super::model("saved-added");
+    let vocabulary = json!({"a</w>": 0, "c": 1, "a": 2, "t</w>": 3, "<": 4, "ca": 5, "<|startoftext|>": 6, "<|endoftext|>": 7});
+    put(&folder, "vocab.json", vocabulary.to_string());
+    put(&folder, "merges.txt", "#version: 0.2\nc a\n");
+    let ids = || run(&["tokenize", "-m", text(&folder), "a <cat-toy>", "--json"]);
+    put(&folder, "added_tokens.json", json!({"<cat-toy>": 8, "<|endoftext|>": 7}).to_string());
+    assert_eq!(ids().json()["texts"][0]["ids"], json!([6, 0, 8, 7]));
+    std::fs::remove_file(folder.join("added_tokens.json")).unwrap();
+    let decoder = json!({"added_tokens_decoder": {"7": {"content": "<|endoftext|>", "special": true}, "8": {"content": "<cat-toy>"}}});
+    put(&folder, "tokenizer_config.json", decoder.to_string());
+    assert_eq!(ids().json()["texts"][0]["ids"], json!([6, 0, 8, 7]));
+    put(&folder, "added_tokens.json", json!({"<cat-toy>": 11}).to_string());
+    ids().fails(1, &["added_tokens.json", "\"<cat-toy>\" to be 11"]);
+}
