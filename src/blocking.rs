@@ -23,10 +23,15 @@ pub fn find(model: &str) -> Result<ModelFiles> {
     pollster::block_on(ModelFiles::find(model))
 }
 
+/// Waits for what has no blocking form here, such as a search by [`Nearest`](crate::nearest::Nearest).
+pub use pollster::block_on;
+
 /// [`clip_wgpu::Clip`](crate::Clip), blocking.
+#[derive(Debug)]
 pub struct Clip(clip::Clip);
 
 /// [`clip_wgpu::Classifier`](crate::Classifier), blocking.
+#[derive(Debug)]
 pub struct Classifier(clip::Classifier);
 
 impl Deref for Clip {
@@ -231,6 +236,12 @@ impl Clip {
 impl From<clip::Clip> for Clip {
     fn from(clip: clip::Clip) -> Self {
         Self(clip)
+    }
+}
+
+impl From<clip::Classifier> for Classifier {
+    fn from(classifier: clip::Classifier) -> Self {
+        Self(classifier)
     }
 }
 

@@ -1,6 +1,7 @@
 //! CLIP, contrastive language-image models, as WGSL compute shaders on any GPU through wgpu.
 //!
-//! A [`Clip`] is loaded from a folder as people have it (Hugging Face or open_clip layout, safetensors), or from the box:
+//! A [`Clip`] is loaded from a folder or weight file as people have it (Hugging Face's, open_clip's or OpenAI's; safetensors or PyTorch's),
+//! by its name on the Hub, or from the box:
 //!
 //! ```
 //! use clip_wgpu::blocking::Clip;
@@ -26,6 +27,7 @@
 //! - [`graph`]: values and ops, a planner that is pure arithmetic, and the session that runs the plan on a GPU;
 //!   [`host`] runs the same graph on the processor.
 //! - [`ops`]: one op per file, with its shader of the same name in `shaders/` and a plain-Rust reference beside it.
+//! - `hub`: models by name, in Python's cache and from the network (Cargo feature `hub`).
 //! - [`nearest`]: exact search in many embeddings, where the model runs.
 //! - [`gpu`]: adapters, devices, pipelines; [`peak`] measures what one can do at most.
 
@@ -49,7 +51,12 @@ mod self_test;
 mod send;
 pub mod weights;
 
-pub use clip::{Classifier, Clip, Config, Embeddings, Options, Score};
+pub use clip::{Classifier, Clip, Config, Embeddings, ModelFiles, Options, PromptCache, Score};
 pub use device::{Device, Executor};
 pub use error::{Error, Result};
+pub use gpu::Gpu;
 pub use input::{Filter, Image, Preprocess, ResizeMode, Tokenizer, Tokens};
+pub use weights::load::StoredAs;
+pub use weights::{Compute, Format};
+// Whose types stand in signatures.
+pub use {half, wgpu};

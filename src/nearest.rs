@@ -1,5 +1,6 @@
 //! Exact search: which of many embeddings are nearest to one.
 
+use std::fmt;
 use std::sync::Arc;
 
 use half::f16;
@@ -22,6 +23,12 @@ pub struct Nearest {
     rows: Arc<Vec<f16>>,
     /// On a GPU, in parts of what a binding takes.
     parts: Vec<Part>,
+}
+
+impl fmt::Debug for Nearest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Nearest").field("width", &self.width).field("values", &self.rows.len()).finish_non_exhaustive()
+    }
 }
 
 /// A row that was found.

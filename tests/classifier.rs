@@ -87,3 +87,32 @@ fn nothing_against_something_is_nothing() {
         assert!(matches!(clip.classifier_of(&["x"], short), Err(Error::Shape { .. })));
     }
 }
+
+#[test]
+fn embeddings_that_were_kept_are_whole_rows_or_refused() {
+    let shape = |found: Result<Vec<f32>, Error>, part: &str| match found {
+        Err(Error::Shape { message, .. }) => assert!(message.contains(part), "{message}"),
+        found => panic!("{found:?}"),
+    };
+    assert!(Embeddings::new(0, vec![]).is_err() && Embeddings::new(3, vec![0.0; 7]).is_err());
+    assert_eq!(Embeddings::new(3, vec![0.0; 6]).unwrap().rows, 2);
+    for executor in executors() {
+        let clip = pico(&executor, &Options::default());
+        let made = clip.encode_texts(&LABELS).unwrap();
+        let kept = Embeddings::new(made.width, made.data.clone()).unwrap();
+        assert_eq!(clip.logits(&made, &kept).unwrap(), clip.logits(&made, &made).unwrap());
+        let narrow = Embeddings::new(made.width - 1, vec![0.0; made.width - 1]).unwrap();
+        let more = Embeddings { rows: 1, ..made.clone() };
+        let classifier = clip.classifier(&LABELS, &["{}"]).unwrap();
+        for (wrong, part) in [(&narrow, "found 1 × "), (&more, "found 1 × ")] {
+            shape(clip.logits(&made, wrong), part);
+            shape(clip.logits(wrong, &made), part);
+            shape(classifier.scores(wrong, Score::Cosine), part);
+        }
+        let scores = classifier.scores(&made, Score::Cosine).unwrap();
+        let best: Vec<&str> = scores.chunks(classifier.labels().len()).map(|row| classifier.ranked(row)[0].0).collect();
+        assert_eq!(best, LABELS, "of each its own");
+        let debug = format!("{clip:?} {classifier:?} {:?}", Options::default());
+        assert!(debug.contains("Clip { name: \"pico\"") && debug.contains("red circle") && debug.contains("batch: 32"), "{debug}");
+    }
+}

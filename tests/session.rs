@@ -76,7 +76,7 @@ fn a_batch_of_nothing_and_an_unknown_name_are_refused() {
             pollster::block_on(Clip::load_on(&executor, files("hf_quick"), &options, keep)).err().unwrap().to_string()
         };
         let error = load(Options { batch: 0, ..Options::default() }, &[]);
-        assert!(error.contains("expected a session for at least one item"), "{error}");
+        assert!(error.contains("expected a batch of at least one, found 0"), "{error}");
         assert!(load(Options::default(), &["vision.block.9.out"]).contains("no value `vision.block.9.out`"));
         // Nor is a weight one that a run makes.
         let (graph, _) = clip_wgpu::clip::vision(&files("hf_quick").config).unwrap();

@@ -79,7 +79,8 @@ export class Clip {
   encodeImages(pictures: Picture[]): Promise<Float32Array[]>;
   /** Embeddings of unit length, one per text. */
   encodeTexts(texts: string[]): Promise<Float32Array[]>;
-  /** Sets the labels; only what is new is encoded. `{}` in a template is where the label goes. Gives the number of prompts
+  /** Sets the labels; only what is new is encoded. `{}` in a template is where the label goes; without templates it is
+   * `a photo of a {}` (`['{}']` takes labels as they are). Gives the number of prompts
    * encoded since the model was loaded. */
   setLabels(labels: string[], options?: { templates?: string[] }): Promise<number>;
   /** Scores of one picture. */

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Data, Pending, Size, Value};
 use crate::input::{Image, Tokens};
 
-/// Rows in the joint space, of unit length unless [`Options::normalize`] is off.
+/// Rows in the joint space, of unit length unless [`Options::normalize`](crate::Options::normalize) is off.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Embeddings {
     pub rows: usize,
@@ -22,7 +22,29 @@ pub struct Embeddings {
 }
 
 impl Embeddings {
+    /// Rows of `width` values that were kept elsewhere.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a last row that is not whole.
+    pub fn new(width: usize, data: Vec<f32>) -> Result<Self> {
+        let rows = data.len().checked_div(width).unwrap_or(0);
+        let made = Self { rows, width, data };
+        made.check("embeddings", width).map(|()| made)
+    }
+
+    /// An error unless these are whole rows of `width`.
+    pub(super) fn check(&self, op: &'static str, width: usize) -> Result<()> {
+        if self.width != width || width == 0 || self.rows.checked_mul(width) != Some(self.data.len()) {
+            let found = format!("{} × {} of {} values", self.rows, self.width, self.data.len());
+            return Err(Error::Shape { op, message: format!("expected rows of {width}, found {found}") });
+        }
+        Ok(())
+    }
+
     /// One row.
+    ///
+    /// # Panics
+    /// Where there is none of that number.
     pub fn row(&self, at: usize) -> &[f32] {
         &self.data[at * self.width..][..self.width]
     }

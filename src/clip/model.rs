@@ -1,5 +1,6 @@
 //! A model: how it is loaded onto a device, and again onto another.
 
+use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use super::config::Config;
@@ -34,7 +35,7 @@ pub struct Options {
     pub normalize: bool,
     /// Side of the pictures in pixels, where not the one that the model was trained on: its positions are resampled.
     pub image_size: Option<usize>,
-    /// Whether rows with a NaN or an infinity in them are an error, or are left for [`Embeddings::non_finite`] to find.
+    /// Whether rows with a NaN or an infinity in them are an error, or are left for [`Embeddings::non_finite`](crate::Embeddings::non_finite) to find.
     pub refuse_non_finite: bool,
     /// Told while weights are read: bytes done, bytes in all.
     pub progress: Option<OnProgress>,
@@ -55,8 +56,22 @@ impl Default for Options {
     }
 }
 
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { device, stored, compute, batch, normalize, image_size, refuse_non_finite, progress: _ } = self;
+        let mut all = f.debug_struct("Options");
+        all.field("device", device).field("stored", stored).field("compute", compute).field("batch", batch);
+        all.field("normalize", normalize).field("image_size", image_size).field("refuse_non_finite", refuse_non_finite);
+        all.finish_non_exhaustive()
+    }
+}
+
 /// A CLIP model on a device.
 pub struct Clip {
+    /// As it was found.
+    pub name: String,
+    /// Where its files were wrong, and what was done about it: for the user to read.
+    pub notes: Vec<String>,
     pub config: Config,
     /// The logarithm that scores are scaled by, as stored; 0 for an export of one tower.
     pub logit_scale: f32,
@@ -77,6 +92,12 @@ pub struct Clip {
     keep: Vec<String>,
 }
 
+impl fmt::Debug for Clip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clip").field("name", &self.name).field("executor", &self.executor.name()).finish_non_exhaustive()
+    }
+}
+
 impl Clip {
     /// Loads a model: `pico` (the one in the box), a folder or weight file as it comes from Hugging Face, open_clip or OpenAI, or a name on
     /// the Hub, which is downloaded where it is not here (Cargo feature `hub`; that blocks the thread). With the CPU executor, this and
@@ -95,8 +116,11 @@ impl Clip {
     /// # Errors
     /// As [`Clip::load`].
     pub async fn load_on(executor: &Executor, files: ModelFiles, options: &Options, keep: &[&str]) -> Result<Self> {
+        if options.batch == 0 {
+            return Err(Error::Argument("expected a batch of at least one, found 0".into()));
+        }
         let executor = options.compute.on(executor).await?;
-        let ModelFiles { mut config, preprocess, tokenizer, checkpoint, .. } = files;
+        let ModelFiles { name, mut config, preprocess, tokenizer, checkpoint, notes } = files;
         if let Some(size) = options.image_size {
             config = config.with_image_size(size)?;
         }
@@ -112,6 +136,8 @@ impl Clip {
         }
         let options = options.clone();
         let mut clip = Self {
+            name,
+            notes,
             config,
             logit_scale,
             logit_bias,

@@ -69,7 +69,11 @@ impl Clip {
     /// # Errors
     /// As [`Clip::encode_images`].
     pub async fn image_parts(&self, images: &[Image]) -> Result<Embeddings> {
-        self.pixel_parts(&self.pixels(images)).await
+        let (tower, mut rows) = (self.parts_tower().await?, Vec::new());
+        for part in images.chunks(tower.runner.capacity().batch) {
+            rows.extend(self.parts_of(&tower, &self.pixels(part)).await?);
+        }
+        self.embeddings(rows)
     }
 
     /// The same of preprocessed pictures: `pixels` is `[n, 3, size, size]`.
@@ -79,11 +83,16 @@ impl Clip {
     pub async fn pixel_parts(&self, pixels: &[f32]) -> Result<Embeddings> {
         let (tower, mut rows) = (self.parts_tower().await?, Vec::new());
         for part in pixels.chunks(3 * self.config.vision()?.size.pow(2) * tower.runner.capacity().batch) {
-            let inputs = [(tower.ends.input, Data::F32(part))];
-            let read = [tower.output, tower.ends.projected];
-            rows.extend(self.of_patches(tower.runner.run_and_read(&inputs, self.pixels_size(part)?, &read).await?)?);
+            rows.extend(self.parts_of(&tower, part).await?);
         }
         self.embeddings(rows)
+    }
+
+    /// Of pictures that run at once.
+    async fn parts_of(&self, tower: &Tower, pixels: &[f32]) -> Result<Vec<f32>> {
+        let inputs = [(tower.ends.input, Data::F32(pixels))];
+        let read = [tower.output, tower.ends.projected];
+        self.of_patches(tower.runner.run_and_read(&inputs, self.pixels_size(pixels)?, &read).await?)
     }
 
     /// The same of a texture of the model's device, as [`Clip::encode_frame`] takes it.

@@ -1,6 +1,7 @@
 //! Zero-shot classification: labels as prompts, scored against pictures.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::encode::{Embeddings, Runs};
@@ -37,6 +38,8 @@ impl Clip {
         if images.rows == 0 || texts.rows == 0 {
             return Ok(Vec::new());
         }
+        images.check("logits", self.config.embed)?;
+        texts.check("logits", self.config.embed)?;
         Scorer::new(&self.executor, texts, self.logits_of(), images.rows).await?.run(images).await
     }
 
@@ -96,10 +99,10 @@ impl Clip {
     /// [`Error::Argument`] for no labels or an empty one; [`Error::Shape`] for rows of another number or width.
     pub async fn classifier_of<L: AsRef<str>>(&self, labels: &[L], rows: Embeddings) -> Result<Classifier> {
         let (labels, texts) = (checked(labels)?, rows);
-        let expected = [labels.len(), self.config.embed];
-        if [texts.rows, texts.width] != expected || texts.data.len() != texts.rows * texts.width {
-            let found = format!("{:?} of {} values", [texts.rows, texts.width], texts.data.len());
-            return Err(Error::Shape { op: "classifier", message: format!("expected label rows {expected:?}, found {found}") });
+        texts.check("classifier", self.config.embed)?;
+        if texts.rows != labels.len() {
+            let message = format!("expected a row for each of {} labels, found {}", labels.len(), texts.rows);
+            return Err(Error::Shape { op: "classifier", message });
         }
         let tower = self.vision()?;
         let scorer = Scorer::new(&self.executor, &texts, self.logits_of(), tower.runner.capacity().batch).await?;
@@ -177,21 +180,39 @@ fn means(rows: &Embeddings, group: usize) -> Embeddings {
 
 /// Labels with their embeddings, ready to score pictures by the model that made it, until that is loaded again ([`Clip::restore`]).
 pub struct Classifier {
-    pub labels: Vec<String>,
-    /// One row per label, of unit length.
-    pub texts: Embeddings,
+    labels: Vec<String>,
+    texts: Embeddings,
     logits: Scores,
     /// The image tower of the model that made it, as it was loaded then.
     tower: Arc<Graph>,
     scorer: Scorer,
 }
 
+impl fmt::Debug for Classifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Classifier").field("labels", &self.labels).finish_non_exhaustive()
+    }
+}
+
 impl Classifier {
+    pub fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    /// One row per label, of unit length.
+    pub fn texts(&self) -> &Embeddings {
+        &self.texts
+    }
+
     /// Scores of pictures, whose embeddings are of unit length: `[images.rows, labels]`, row after row.
     ///
     /// # Errors
-    /// What the device says.
+    /// [`Error::Shape`] for embeddings of another width; what the device says.
     pub async fn scores(&self, images: &Embeddings, score: Score) -> Result<Vec<f32>> {
+        if images.rows == 0 {
+            return Ok(Vec::new());
+        }
+        images.check("scores", self.texts.width)?;
         Ok(self.scored(self.scorer.run(images).await?, score))
     }
 
@@ -267,8 +288,13 @@ impl Classifier {
         y
     }
 
-    /// The labels of one row of scores, best first; equal scores in the labels' order.
+    /// The labels of one picture's scores, best first; equal scores in the labels' order. Of several pictures, which have their scores one
+    /// after the other: `scores.chunks(classifier.labels().len())`.
+    ///
+    /// # Panics
+    /// Where there are more scores or fewer than labels.
     pub fn ranked<'a>(&'a self, scores: &[f32]) -> Vec<(&'a str, f32)> {
+        assert_eq!(scores.len(), self.labels.len(), "expected the scores of one picture, one for each label");
         let mut ranked: Vec<(&str, f32)> = self.labels.iter().map(String::as_str).zip(scores.iter().copied()).collect();
         ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
         ranked
@@ -317,9 +343,6 @@ impl Scorer {
 
     /// Scores of embeddings that are on the host.
     async fn run(&self, images: &Embeddings) -> Result<Vec<f32>> {
-        if images.data.is_empty() {
-            return Ok(Vec::new());
-        }
         let mut runs = Runs::default();
         for part in images.data.chunks(images.width * self.runner.capacity().batch) {
             let size = Size { batch: part.len() / images.width, tokens: 1 };

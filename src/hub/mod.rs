@@ -3,6 +3,7 @@
 mod cache;
 mod download;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,6 +35,15 @@ pub struct Hub {
     pub patience: Duration,
     pub progress: Option<OnBytes>,
     pub announce: Option<OnPull>,
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let token = self.token.as_ref().map(|_| "…"); // no log should have it
+        let mut all = f.debug_struct("Hub");
+        all.field("endpoint", &self.endpoint).field("cache", &self.cache).field("token", &token).field("offline", &self.offline);
+        all.finish_non_exhaustive()
+    }
 }
 
 /// A file of a repository.

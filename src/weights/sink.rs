@@ -38,7 +38,7 @@ impl<'a> Sink<'a> {
     /// Room for the weight `desc`, zeros so far.
     ///
     /// # Errors
-    /// [`Error::TooLarge`]; [`Error::OutOfMemory`].
+    /// [`Error::TooLarge`](crate::Error::TooLarge); [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     pub async fn new(
         executor: &'a Executor,
         desc: &Desc,
@@ -73,7 +73,7 @@ impl<'a> Sink<'a> {
     /// Writes `values` (`[n, width]`) from row `first` on.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`]
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost)
     pub async fn write(&mut self, first: usize, values: &[f32]) -> Result<()> {
         match self {
             Sink::Gpu { gpu, weight } => {

@@ -133,14 +133,14 @@ impl Model {
     /// # Errors
     /// What the device says.
     pub fn located(&self, shown: &Shown, label: usize) -> Result<Option<Heat>> {
-        let Some(Looked { classifier, .. }) = self.looks_for.as_ref().filter(|l| label < l.classifier.labels.len()) else {
+        let Some(Looked { classifier, .. }) = self.looks_for.as_ref().filter(|l| label < l.classifier.labels().len()) else {
             return Ok(None);
         };
         let parts = match (&shown.texture, &self.clip.executor) {
             (Some(texture), Executor::Gpu(_)) => self.clip.frame_parts(texture)?,
             _ => self.clip.image_parts(&[shown.frame.to_image()?])?,
         };
-        Ok(Some(heat(&parts, classifier.texts.row(label), label, self.clip.patch_grid()?)))
+        Ok(Some(heat(&parts, classifier.texts().row(label), label, self.clip.patch_grid()?)))
     }
 
     /// Whether it sees the whole picture, squashed, and not the square in its middle.

@@ -73,7 +73,7 @@ impl Classify {
         inputs::batches(g, &clip, &found.pictures, |batch| {
             found.failed.extend(batch.failed);
             let scores = pollster::block_on(classifier.classify_pixels(&clip, &batch.pixels, score))?;
-            for (name, row) in batch.names.iter().zip(scores.chunks(classifier.labels.len())) {
+            for (name, row) in batch.names.iter().zip(scores.chunks(classifier.labels().len())) {
                 if row.iter().any(|v| !v.is_finite()) {
                     found.failed.push(Failed::not_finite(name));
                     continue;

@@ -16,7 +16,9 @@ use crate::side::Side;
   clip-wgpu compare -m pico assets/samples/green-star.jpg 'a green star'
   clip-wgpu compare -m pico 'a green star' text:star.png")]
 pub struct Compare {
+    /// A picture or a text; text:… and image:… say which
     a: String,
+    /// Another
     b: String,
     /// A text that is too long for the model is an error, not a warning
     #[arg(long)]

@@ -185,7 +185,7 @@ impl Eval {
         let (mut counts, mut at) = (Counts::default(), 0);
         inputs::batches(g, &clip, &data.pictures, |batch| {
             let scores = pollster::block_on(classifier.classify_pixels(&clip, &batch.pixels, Score::Cosine))?;
-            let mut rows = scores.chunks(classifier.labels.len());
+            let mut rows = scores.chunks(classifier.labels().len());
             for path in &data.pictures[at..at + batch.pictures] {
                 let (class, name) = (data.class[at], file_name(path));
                 at += 1;
@@ -200,7 +200,7 @@ impl Eval {
             data.failed.extend(batch.failed);
             Ok(())
         })?;
-        self.print(g, &clip.executor.name(), &data, &counts, &classifier.labels)?;
+        self.print(g, &clip.executor.name(), &data, &counts, classifier.labels())?;
         Ok(Outcome::of(&data.failed))
     }
 

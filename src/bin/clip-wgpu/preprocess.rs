@@ -11,6 +11,8 @@ use crate::inputs;
 use crate::output::{say, say_json};
 
 /// The exact tensor that the image tower gets: [3, size, size] f32 as .npy
+///
+/// By the recipe of the model that is named; without -m by that of OpenAI's CLIP, for 224 × 224 pixels.
 #[derive(Args)]
 #[command(after_help = "Examples:
   clip-wgpu preprocess assets/samples/red-circle.png -o pixels.npy

@@ -33,6 +33,7 @@ use crate::store::{Model, Stamp, Store};
   clip-wgpu search red car --threshold 0.2 --since 30d --null | xargs -0 cp -t red-cars/
   clip-wgpu search --repl")]
 pub struct Search {
+    /// Words, pictures, or both with + and - between them
     #[arg(required_unless_present = "repl", value_name = "QUERY")]
     query: Vec<String>,
     #[command(flatten)]

@@ -85,7 +85,7 @@ impl Tagging {
                 }
                 let usual = everyday.on(row);
                 let fit = |text: &[f32]| usual.fit(text.iter().zip(row).map(|(a, b)| a * b).sum());
-                let fits = classifier.labels.iter().map(String::as_str).zip(classifier.texts.data.chunks(width).map(fit));
+                let fits = classifier.labels().iter().map(String::as_str).zip(classifier.texts().data.chunks(width).map(fit));
                 let mut fits: Vec<(&str, f32)> = fits.filter(|(_, fit)| *fit >= self.least).collect();
                 fits.sort_by(|a, b| b.1.total_cmp(&a.1));
                 match f(named[name], &fits) {

@@ -46,7 +46,7 @@ impl List {
             "{PICO:44} {:>7}  {:>8}  {:17}  in the box: emoji and drawings of shapes, offline",
             "4 M",
             "",
-            env!("CARGO_PKG_LICENSE")
+            "apache-2.0" // assets/pico/README.md
         ))?;
         for p in known {
             let top1 = p.top1.map_or(String::new(), |t| format!("{t:.1} %"));

@@ -13,7 +13,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use clip_wgpu::nearest::Hit;
-use clip_wgpu::{Embeddings, Error, Image, Score};
+use clip_wgpu::{Embeddings, Error, Image};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -293,7 +293,7 @@ async fn classify(State(server): Shared, Body(asked): Body<ToClassify>) -> Answe
     let ranked = tokio::task::spawn_blocking(move || {
         let clip = &server.engine.clip;
         let classifier = pollster::block_on(clip.classifier(&asked.labels, &asked.templates)).map_err(asked_wrong)?;
-        let score = if clip.config.sigmoid { Score::Sigmoid } else { Score::Softmax };
+        let score = clip.score();
         let embeddings = Embeddings { rows: 1, width: clip.config.embed, data };
         let scores =
             pollster::block_on(classifier.scores(&embeddings, score)).map_err(|e| No::new(StatusCode::INTERNAL_SERVER_ERROR, e))?;
