@@ -297,6 +297,7 @@ fn what_python_left_out_of_a_snapshot_is_pulled_once_where_there_is_a_network() 
     assert_eq!(hub.model("owner/model").unwrap(), snapshot);
     assert_eq!(std::fs::read(snapshot.join("preprocessor_config.json")).unwrap(), recipe);
     assert!(server.paths()[0].contains(COMMIT), "of the commit that is there: {:?}", server.paths());
+    assert!(!server.paths().iter().any(|path| path.contains("model.safetensors")), "weights are there: {:?}", server.paths());
     let before = server.paths().len();
     assert_eq!(hub.model("owner/model").unwrap(), snapshot);
     assert_eq!(server.paths().len(), before, "it is known that there is no tokenizer");
@@ -311,6 +312,11 @@ fn weights_that_pythons_open_clip_pulled_are_found_offline() {
     let found = pollster::block_on(ModelFiles::find_in("ViT-B-32/laion2b_s34b_b79k", &hub)).unwrap();
     let vision = found.config.vision.unwrap();
     assert_eq!((vision.size, vision.patch, vision.tower.act, found.preprocess.size), (224, 32, Act::Gelu, 224));
+    // With what transformers' AutoProcessor pulled beside them.
+    pulled_by_python(&hub, "laion/CLIP-ViT-B-32-laion2B-s34B-b79K", &[("config.json", b"{}"), ("tokenizer.json", b"{}")]);
+    assert!(
+        pollster::block_on(ModelFiles::find_in("ViT-B-32/laion2b_s34b_b79k", &hub)).is_err_and(|e| e.to_string().contains("tokenizer"))
+    );
 }
 
 #[test]

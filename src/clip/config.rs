@@ -85,8 +85,8 @@ impl Vision {
         let class = usize::from(self.class);
         let rows = shapes.shape("visual.positional_embedding").and_then(|shape| shape.first()).copied().unwrap_or(0);
         let grid = rows.saturating_sub(class).isqrt();
-        let is_square = grid > 0 && grid * grid + class == rows;
-        if is_square { Self { trained: grid.saturating_mul(self.patch), ..self } } else { self }
+        let is_other = grid * grid + class == rows && grid > 0 && grid != self.size / self.patch;
+        if is_other { Self { trained: grid.saturating_mul(self.patch), ..self } } else { self }
     }
 
     /// The patches, and the class token where there is one.

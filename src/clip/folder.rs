@@ -35,7 +35,7 @@ impl Folder {
         for entry in std::fs::read_dir(here).map_err(Error::io(here))? {
             let file = entry.map_err(Error::io(here))?.path();
             let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            let wanted = file.extension().is_some_and(|e| ["json", "txt"].iter().chain(&super::files::WEIGHTS).any(|w| e == *w));
+            let wanted = file.extension().is_some_and(|e| ["json", "txt"].iter().chain(&super::weight_files::WEIGHTS).any(|w| e == *w));
             if wanted && file.is_file() {
                 files.push((name, Box::new(FileSource::open(&file)?)));
             }

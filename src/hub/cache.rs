@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Sibling;
+use crate::clip::wanted_files;
 use crate::error::{Error, Result};
 
 /// A cache folder, shared with Python.
@@ -71,13 +72,14 @@ impl Cache {
     }
 
     /// Notes which files a commit does not have, as Python does: nobody asks for them again.
-    pub(super) fn note_absent<'a>(&self, repo: &str, commit: &str, names: impl Iterator<Item = &'a &'a str>) {
-        let Some(commit) = plain(commit) else { return };
+    ///
+    /// # Errors
+    /// [`Error::Io`]
+    pub(super) fn note_absent<'a>(&self, repo: &str, commit: &str, mut names: impl Iterator<Item = &'a &'a str>) -> Result<()> {
+        let Some(commit) = plain(commit) else { return Ok(()) }; // `link` says that it is none
         let folder = self.of(repo).join(".no_exist").join(commit);
-        // What cannot be noted is asked for again.
-        if std::fs::create_dir_all(&folder).is_ok() {
-            names.for_each(|name| drop(std::fs::write(folder.join(name), "")));
-        }
+        std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        names.try_for_each(|name| std::fs::write(folder.join(name), "").map_err(Error::io(folder.join(name))))
     }
 
     /// Whether a snapshot has, beside its weights, what is done to pictures and texts, as far as its commit has it.
@@ -85,9 +87,9 @@ impl Cache {
         let absent = self.of(repo).join(".no_exist").join(snapshot.file_name().unwrap_or_default());
         let is_known =
             |kinds: &[&str]| kinds.iter().any(|name| snapshot.join(name).is_file()) || kinds.iter().all(|name| absent.join(name).exists());
-        let has = |name: &str| snapshot.join(name).is_file();
-        let has_recipe = has("config.json") && is_known(&["preprocessor_config.json", "processor_config.json"]);
-        (has("open_clip_config.json") || has_recipe) && is_known(&["tokenizer.json", "vocab.json"])
+        let has_recipe =
+            snapshot.join("open_clip_config.json").is_file() || is_known(&["preprocessor_config.json", "processor_config.json"]);
+        wanted_files(&names(snapshot)).is_some() && has_recipe && is_known(&["tokenizer.json", "vocab.json"])
     }
 
     /// The models that are there.

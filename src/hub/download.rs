@@ -20,7 +20,7 @@ const ATTEMPTS: u32 = 4;
 /// GET, from byte `from` on where it is said.
 pub fn get(hub: &Hub, url: &str, from: Option<u64>) -> std::result::Result<Response<Body>, ureq::Error> {
     let config = ureq::Agent::config_builder()
-        .timeout_connect(Some(Duration::from_secs(10)))
+        .timeout_connect(Some(hub.patience.min(Duration::from_secs(10))))
         .timeout_recv_response(Some(hub.patience))
         .timeout_recv_body(Some(hub.patience))
         .user_agent(concat!("clip-wgpu/", env!("CARGO_PKG_VERSION")))

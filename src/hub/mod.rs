@@ -4,7 +4,7 @@ mod cache;
 mod download;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -109,21 +109,19 @@ impl Hub {
         }
     }
 
-    /// The folder with a repository's files: from the cache, else pulled into it.
+    /// The folder with a repository's files: from the cache, else pulled into it. Where Python left something out of a snapshot, such as
+    /// the recipe for pictures, that alone is pulled, once, if the Hub answers at once.
     ///
     /// # Errors
     /// [`Error::Model`] where the Hub has no such model, refuses, cannot be reached or must not be asked; [`Error::Io`].
     pub fn model(&self, repo: &str) -> Result<PathBuf> {
         let cached = self.cache.snapshot(repo).filter(|folder| has_weights(repo, &cache::names(folder)));
-        match cached {
-            Some(folder) if self.offline || self.cache.is_whole(repo, &folder) => return Ok(folder),
-            // Python pulls what it asks for, such as the weights without the recipe for pictures.
-            Some(folder) => {
-                let hasty = Self { patience: self.patience.min(Duration::from_secs(10)), ..self.clone() };
-                let commit = folder.file_name().unwrap_or_default().to_string_lossy();
-                return hasty.pull_at(repo, &commit).or_else(|_| Ok(folder.clone()));
+        if let Some(folder) = cached {
+            if !self.offline && !self.cache.is_whole(repo, &folder) {
+                let hasty = Self { patience: self.patience.min(Duration::from_secs(3)), ..self.clone() };
+                let _ = hasty.complete(repo, &folder); // what cannot be had is done without, as before
             }
-            None => {}
+            return Ok(folder);
         }
         if self.offline {
             let message = "is not in the cache, and the network is not to be used: pull it where there is one (clip-wgpu model pull), \
@@ -138,15 +136,10 @@ impl Hub {
     /// # Errors
     /// As [`Hub::model`].
     pub fn pull(&self, repo: &str) -> Result<PathBuf> {
-        self.pull_at(repo, "main")
-    }
-
-    /// As [`Hub::pull`], of a branch or commit, which is `main` from then on.
-    fn pull_at(&self, repo: &str, revision: &str) -> Result<PathBuf> {
         if self.offline {
             return self.fail(repo, "cannot be pulled: the network is not to be used (--offline, HF_HUB_OFFLINE)");
         }
-        let listing = self.listing(repo, revision)?;
+        let listing = self.listing(repo, "main")?;
         let names: Vec<String> = listing.siblings.iter().map(|s| s.name.clone()).collect();
         let Some(wanted) = wanted_files(&names) else {
             let message = "has no weights that this program reads: expected config.json with model.safetensors or pytorch_model.bin, \
@@ -166,8 +159,21 @@ impl Hub {
             self.progress.iter().for_each(|say| say(done.min(total), total));
         };
         self.fetch_all(repo, &listing.sha, &files, &count)?;
-        self.cache.note_absent(repo, &listing.sha, BESIDE.iter().filter(|name| !names.iter().any(|n| n == *name)));
+        // Where that cannot be noted, it is asked for again.
+        let _ = self.cache.note_absent(repo, &listing.sha, BESIDE.iter().filter(|name| !names.iter().any(|n| n == *name)));
         self.cache.link(repo, &listing.sha, &files)
+    }
+
+    /// Pulls what a snapshot lacks beside its weights, where its commit has it.
+    fn complete(&self, repo: &str, snapshot: &Path) -> Result<()> {
+        let commit = snapshot.file_name().unwrap_or_default().to_string_lossy();
+        self.cache.note_absent(repo, &commit, [].iter())?; // nothing is asked for what cannot be written
+        let (listing, here) = (self.listing(repo, &commit)?, cache::names(snapshot));
+        let is_meant = |name: &str| BESIDE.contains(&name) || ["config.json", "open_clip_config.json"].contains(&name);
+        let files: Vec<&Sibling> = listing.siblings.iter().filter(|s| is_meant(&s.name) && !here.contains(&s.name)).collect();
+        self.fetch_all(repo, &listing.sha, &files, &|_| ())?;
+        self.cache.note_absent(repo, &listing.sha, BESIDE.iter().filter(|name| !listing.siblings.iter().any(|s| s.name == **name)))?;
+        self.cache.link(repo, &listing.sha, &files).map(drop)
     }
 
     /// Four files at a time, the largest first.

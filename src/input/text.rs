@@ -179,11 +179,9 @@ impl Tokenizer {
     pub fn add_tokens(&mut self, json: &str, file: &str) -> Result<()> {
         let fail = |message: String| Error::Config { file: file.into(), message };
         let value: Value = serde_json::from_str(json).map_err(|e| fail(format!("is no JSON: {e}")))?;
-        let plain = value
-            .as_object()
-            .into_iter()
-            .flatten()
-            .filter_map(|(token, id)| Some((u32::try_from(id.as_u64()?).ok()?, token.as_str(), false)));
+        // A configuration has other numbers, such as `model_max_length`.
+        let plain = value.as_object().filter(|all| all.values().all(Value::is_u64)).into_iter().flatten();
+        let plain = plain.filter_map(|(token, id)| Some((u32::try_from(id.as_u64()?).ok()?, token.as_str(), false)));
         let described = value["added_tokens_decoder"].as_object().into_iter().flatten().filter_map(|(id, token)| {
             let is_special = token["special"].as_bool().unwrap_or(false);
             Some((id.parse().ok()?, token["content"].as_str()?, is_special))

@@ -29,6 +29,11 @@ impl Tensor {
         elements(&self.shape)
     }
 
+    /// Whether its elements lie one after another.
+    pub(super) fn is_packed(&self) -> bool {
+        self.strides.is_none()
+    }
+
     /// Bytes in the file.
     pub fn bytes(&self) -> u64 {
         self.range.end - self.range.start

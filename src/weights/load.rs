@@ -251,8 +251,9 @@ async fn fill(checkpoint: &Checkpoint, desc: &Desc, recipe: &Recipe, (format, ex
         }
         Recipe::Rows(_) | Recipe::Shares { .. } => {
             let mut first = 0;
-            let step = (sink.piece() / desc.width).max(1);
             for (name, range) in parts(checkpoint, recipe) {
+                let piece = if checkpoint.tensors[name].is_packed() { sink.piece() } else { range.len() }; // else all is read for each
+                let step = (piece / desc.width).max(1);
                 for start in (range.start..range.end).step_by(step * desc.width) {
                     let values = checkpoint.read(name, start..range.end.min(start + step * desc.width)).await?;
                     if !held(&values)? {

@@ -335,22 +335,19 @@ pub fn tensors(bytes: &[u8]) -> Parsed<Vec<(String, Arc<TensorRef>)>> {
 }
 
 fn tensors_of(value: &Value) -> Parsed<Vec<(String, Arc<TensorRef>)>> {
-    let mut found = Vec::new();
-    let root = match value {
-        Value::Dict(dict) => {
-            let of = |wanted: &str| {
-                dict.borrow()
-                    .iter()
-                    .find(|(k, v)| matches!((k, v), (Value::Str(k), Value::Dict(_)) if &**k == wanted))
-                    .map(|(_, v)| v.clone())
-            };
-            STATES.into_iter().find_map(of).unwrap_or_else(|| value.clone())
-        }
-        _ => value.clone(),
+    let of = |wanted: &str| {
+        let Value::Dict(dict) = value else { return None };
+        let dict = dict.borrow();
+        dict.iter().find(|(k, v)| matches!((k, v), (Value::Str(k), Value::Dict(_)) if &**k == wanted)).map(|(_, v)| v.clone())
     };
-    let mut visited = 0;
-    walk(&root, &mut String::new(), 0, &mut visited, &mut found)?;
-    Ok(found)
+    for root in STATES.into_iter().filter_map(of).chain([value.clone()]) {
+        let (mut found, mut visited) = (Vec::new(), 0);
+        walk(&root, &mut String::new(), 0, &mut visited, &mut found)?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    Ok(Vec::new())
 }
 
 fn walk(value: &Value, path: &mut String, level: usize, visited: &mut usize, found: &mut Vec<(String, Arc<TensorRef>)>) -> Parsed<()> {

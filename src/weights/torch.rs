@@ -92,10 +92,10 @@ fn dtype(class: &str) -> Option<(Dtype, u64)> {
 /// Whether a tensor's elements lie one after another. Those of transformers' own conversions of CLIP do not: its projections are views
 /// of OpenAI's, transposed (`convert_clip_original_pytorch_to_hf.py`).
 fn is_packed(tensor: &TensorRef) -> bool {
-    let mut expected = 1;
+    let mut expected = 1_usize;
     tensor.shape.iter().zip(&tensor.strides).rev().all(|(&n, &stride)| {
         let is_next = n < 2 || stride == expected;
-        expected *= n; // bytes_of has multiplied them
+        expected = expected.saturating_mul(n);
         is_next
     })
 }
@@ -108,7 +108,10 @@ fn bytes_of(tensor: &TensorRef, size: u64, storage: &Range<u64>) -> std::result:
         .iter()
         .zip(&tensor.strides)
         .try_fold(0_usize, |sum, (&n, &stride)| sum.checked_add(n.saturating_sub(1).checked_mul(stride)?));
-    let span = farthest.map(|last| if count == 0 { 0 } else { last as u64 + 1 });
+    let span = farthest.and_then(|last| if count == 0 { Some(0) } else { (last as u64).checked_add(1) });
+    if span.is_some_and(|span| span < count as u64) {
+        return Err(format!("has strides {:?} for {:?}, so that elements share a place: save it contiguous", tensor.strides, tensor.shape));
+    }
     let start = (tensor.offset as u64).checked_mul(size).and_then(|o| storage.start.checked_add(o));
     let end = start.and_then(|start| span?.checked_mul(size)?.checked_add(start));
     match (start, end) {

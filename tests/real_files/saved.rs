@@ -77,28 +77,28 @@ fn a_named_architecture_with_two_activations_says_which_is_computed() {
     assert!(!info("ViT-B-32-quickgelu").err.contains("GELU"), "{}", info("ViT-B-32-quickgelu").err);
 }
 
-fn changed(test: &str, golden: &str, file: &str, change: fn(&mut Value)) -> PathBuf {
-    let folder = scratch(test);
-    for entry in std::fs::read_dir(root().join("tests/golden").join(golden)).unwrap().flatten() {
-        std::fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
-    }
-    let mut value: Value = std::fs::read(folder.join(file)).map_or(json!({}), |bytes| serde_json::from_slice(&bytes).unwrap());
-    change(&mut value);
-    put(&folder, file, value.to_string());
-    folder
-}
-
-/// open_clip's `--force-image-size`: positions of 33 pixels under an architecture of 20.
+/// open_clip's `--force-image-size`: positions of 3 × 3 patches under an architecture of 2 × 2.
 #[test]
 fn positions_of_another_size_than_the_architecture_says_are_resampled() {
-    let whole = embeddings(&embed("tests/golden/open_clip_quick").json());
-    let folder = changed("saved-forced-size", "open_clip_quick", "open_clip_config.json", |config| {
-        config["model_cfg"]["vision_cfg"]["image_size"] = json!(20);
-        config.as_object_mut().unwrap().remove("preprocess_cfg");
-    });
-    let forced = |size: &str| run(&["embed", "image", "-m", text(&folder), "--image-size", size, RED, "--json"]);
-    assert!(embed(text(&folder)).code == 0 && forced("20").err.contains("are resampled: --image-size 30"), "{}", forced("20").err);
-    assert_eq!(embeddings(&forced("30").json()).len(), whole.len());
+    let sized = |test: &str, size: u32| {
+        let folder = folder_of(test, &[(OPEN_CLIP, &["open_clip_model.safetensors"])]);
+        let config = std::fs::read(root().join(OPEN_CLIP).join("open_clip_config.json")).unwrap();
+        let mut config: Value = serde_json::from_slice(&config).unwrap();
+        config["model_cfg"]["vision_cfg"]["image_size"] = json!(size);
+        config["preprocess_cfg"]["size"] = json!(size);
+        put(&folder, "open_clip_config.json", config.to_string());
+        folder
+    };
+    let (trained, forced) = (sized("saved-trained-size", 30), sized("saved-forced-size", 20));
+    let at = |folder: &std::path::Path, size: &str| {
+        let said = run(&["embed", "image", "-m", text(folder), "--image-size", size, RED, "--json"]);
+        (embeddings(&said.json()), said.err)
+    };
+    for size in ["20", "30"] {
+        let ((of_trained, quiet), (of_forced, said)) = (at(&trained, size), at(&forced, size));
+        assert_eq!(of_trained, of_forced, "--image-size {size}");
+        assert!(quiet.is_empty() && said.contains("of pictures of 30 × 30, not 20 × 20"), "{quiet}{said}");
+    }
 }
 
 #[test]
@@ -155,9 +155,22 @@ fn added_tokens_beside_a_vocabulary_are_whole() {
     put(&folder, "added_tokens.json", json!({"<cat-toy>": 8, "<|endoftext|>": 7}).to_string());
     assert_eq!(ids().json()["texts"][0]["ids"], json!([6, 0, 8, 7]));
     std::fs::remove_file(folder.join("added_tokens.json")).unwrap();
-    let decoder = json!({"added_tokens_decoder": {"7": {"content": "<|endoftext|>", "special": true}, "8": {"content": "<cat-toy>"}}});
+    let decoder = json!({"added_tokens_decoder": {"7": {"content": "<|endoftext|>", "special": true}, "8": {"content": "<cat-toy>"}},
+        "model_max_length": 77});
     put(&folder, "tokenizer_config.json", decoder.to_string());
     assert_eq!(ids().json()["texts"][0]["ids"], json!([6, 0, 8, 7]));
     put(&folder, "added_tokens.json", json!({"<cat-toy>": 11}).to_string());
     ids().fails(1, &["added_tokens.json", "\"<cat-toy>\" to be 11"]);
+}
+
+/// As transformers 5 saves a `CLIPVisionModel`.
+#[test]
+fn a_tower_without_its_projection_says_what_to_save() {
+    let folder = scratch("saved-tower");
+    let bytes = std::fs::read(root().join("tests/golden/hf_vision_only/model.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let own = tensors.tensors().into_iter().filter_map(|(name, tensor)| Some((name.strip_prefix("vision_model.")?.to_string(), tensor)));
+    safetensors::serialize_to_file(own, None, &folder.join("model.safetensors")).unwrap();
+    put(&folder, "config.json", json!({"model_type": "clip_vision_model"}).to_string());
+    embed(text(&folder)).fails(1, &["holds a tower of transformers' alone", "CLIPVisionModelWithProjection"]);
 }

@@ -11,8 +11,10 @@ impl Globals {
         self.model.clone().ok_or_else(|| Error::Argument("which model? name one: -m pico (in the box), or -m DIR".into()))
     }
 
-    /// The files of a model.
+    /// The files of a model; says where they were wrong.
     pub fn find(&self, name: &str) -> Result<ModelFiles> {
-        pollster::block_on(ModelFiles::find(name))
+        let files = pollster::block_on(ModelFiles::find(name))?;
+        files.notes.iter().for_each(|note| self.warn(note));
+        Ok(files)
     }
 }
