@@ -181,6 +181,6 @@ fn safetensors_headers() {
 
 #[test]
 fn pytorch_files() {
-    let seeds = files("tests/golden", &["pt", "bin"]);
+    let seeds = [files("tests/golden", &["pt", "bin"]), files("tests/real_files/saved", &["pt", "bin"])].concat();
     fuzz("pytorch", &seeds, |bytes| with("hf_gelu", "pytorch_model.bin", bytes));
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use clip_wgpu::clip::{Config, text, vision};
+use clip_wgpu::clip::{Config, parts, text, vision};
 use clip_wgpu::gpu::Caps;
 use clip_wgpu::graph::plan::plan;
 use clip_wgpu::graph::session::greatest_submission;
@@ -31,11 +31,24 @@ const L14_336: &str = r#"{"model_cfg": {"embed_dim": 768, "quick_gelu": true,
     "vision_cfg": {"image_size": 336, "layers": 24, "width": 1024, "patch_size": 14},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 768, "heads": 12, "layers": 12}}}"#;
 
+/// What patches give to an embedding is gathered block by block: no block's queries, keys and values outlive it.
+#[test]
+fn parts_take_little_more_than_the_tower() {
+    let config = Config::from_open_clip(L14_336, "l14", &()).unwrap();
+    let (size, bytes) = (Size { batch: 8, tokens: 577 }, |plan: clip_wgpu::graph::plan::Plan| plan.slot_bytes.iter().sum::<u64>());
+    let (tower, ends) = vision(&config).unwrap();
+    let (with_parts, parts_ends, parts) = parts(&config).unwrap();
+    let alone = bytes(plan(&tower, &[ends.embedding], size, &[]));
+    let both = bytes(plan(&with_parts, &[parts, parts_ends.projected], size, &[]));
+    assert!(both < 2 * alone, "{both} bytes beside {alone}");
+}
+
 /// No driver takes our work for a hang: a product of 155 GFLOP goes in pieces.
 #[test]
 fn no_submission_is_above_the_budget() {
     let classes = [
         Caps::default(),
+        Caps { discrete: true, ..Caps::default() },
         Caps { shared: true, ..Caps::default() },
         Caps { software: true, ..Caps::default() },
         Caps { software: true, subgroup_min_size: 8, ..Caps::default() },

@@ -27,6 +27,7 @@ pub fn parts(c: &Config) -> Result<(Graph, Ends, Value)> {
     let (t, w) = (&v.tower, Scope::root().at("visual"));
     let known = |graph: &Graph, name: &str| graph.named(&[&format!("vision.{name}")]).map(|found| found[0]);
     let row = known(&graph, "pool")?; // [batch, width]
+    let tower = graph.nodes.len();
     let mut b = Builder { graph: &mut graph, tower: "parts" };
     let mut x = match v.pool {
         VisionPool::Class => {
@@ -53,11 +54,15 @@ pub fn parts(c: &Config) -> Result<(Graph, Ends, Value)> {
         x = b.graph.push("parts.ln_post", LayerNormParts { eps: t.eps }, &[x, row, gain])?; // [batch, tokens, width]
     }
     let proj = match v.projection {
-        Projection::None => return Ok((graph, ends, x)),
+        Projection::None => {
+            graph.hoist(tower);
+            return Ok((graph, ends, x));
+        }
         Projection::Matrix => w.at("proj"),
         Projection::Linear => w.at("proj.weight"),
     };
     let parts = b.linear("proj", x, (proj, None), c.embed, Act::None, None)?; // [batch, tokens, embed]
+    graph.hoist(tower); // or each block's queries, keys and values lie there to the end
     Ok((graph, ends, parts))
 }
 

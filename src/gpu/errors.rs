@@ -27,9 +27,9 @@ impl Gpu {
     pub(crate) fn refusal(&self, what: &str, error: &wgpu::Error) -> Error {
         let message = error.to_string();
         match error {
-            wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory(what.into()),
-            // An application's device has no callback of ours: its errors say it.
+            // Out of memory for what wgpu itself needs loses the device. An application's has no callback of ours: its errors say it.
             _ if self.is_lost() || message.contains("is lost") => Error::DeviceLost(what.into()),
+            wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory(what.into()),
             _ => Error::Device(format!("{what}: {message}")),
         }
     }

@@ -91,6 +91,8 @@ pub struct Caps {
     pub session_bytes: u64,
     /// Runs on the host's processor (lavapipe, SwiftShader, WARP).
     pub software: bool,
+    /// A card of its own.
+    pub discrete: bool,
     /// Is an application's, which has windows to draw.
     pub shared: bool,
     /// The fewest lanes of a subgroup, where compute shaders have subgroup operations; else 0.
@@ -116,6 +118,7 @@ impl Default for Caps {
             max_buffer_bytes: limits.max_buffer_size,
             session_bytes: u64::MAX,
             software: false,
+            discrete: false,
             shared: false,
             subgroup_min_size: 0,
             timestamps: false,
@@ -137,11 +140,16 @@ impl Caps {
         self.cooperative.filter(|_| self.f16 && taken)
     }
 
-    /// Work that fits into one submission: 50 ms at a rate that any GPU reaches, 60 ms of SwiftShader's where rows fill a tile, a
-    /// fifth of that on an application's device. Drivers kill longer submissions, and windows stall behind them. One row of a
+    /// Work that fits into one submission: 50 ms at a rate that any card or any other GPU reaches (1 and 0.2 TFLOP/s), 60 ms of
+    /// SwiftShader's where rows fill a tile, a fifth of that on an application's device. Drivers kill longer submissions, and windows stall
+    /// behind them; of short ones there are many, and Vulkan's and Direct3D's take a megabyte each until they are done. One row of a
     /// product's workgroups is never cut: on software adapters that is more in layers wider than ViT-L/14's, on shared ones in most.
     pub fn submission_flops(&self) -> u64 {
-        let flops = if self.software { 240_000_000 } else { 10_000_000_000 };
+        let flops = match (self.software, self.discrete) {
+            (true, _) => 240_000_000,
+            (false, true) => 50_000_000_000,
+            (false, false) => 10_000_000_000,
+        };
         if self.shared { flops / 5 } else { flops }
     }
 }
@@ -264,6 +272,7 @@ impl Gpu {
             max_buffer_bytes: limits.max_buffer_size,
             session_bytes: u64::MAX,
             software: info.device_type == wgpu::DeviceType::Cpu,
+            discrete: info.device_type == wgpu::DeviceType::DiscreteGpu,
             shared: true,
             subgroup_min_size: if features.contains(wgpu::Features::SUBGROUP) { info.subgroup_min_size } else { 0 },
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
@@ -306,7 +315,11 @@ impl Gpu {
     /// [`Error::Device`] where the device cannot, or a kernel is forced that does not.
     pub fn in_f16(mut self) -> Result<Self> {
         if !self.device.features().contains(wgpu::Features::SHADER_F16) {
-            let why = if self.caps.shared { "was opened without (see gpu::requirements)" } else { "does not have" };
+            let why = match (self.caps.shared, self.info.backend) {
+                (true, _) => "was opened without (see gpu::requirements)",
+                (false, wgpu::Backend::Dx12) => "does not have by Direct3D's older compiler (dxcompiler.dll on the path is the newer one)",
+                (false, _) => "does not have",
+            };
             return Err(Error::Device(format!("f16 arithmetic takes shader-f16, which `{}` {why}: use f32", self.info.name)));
         }
         if let Some(product @ (Product::Direct | Product::Subgroup)) = self.caps.product {

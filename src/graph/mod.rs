@@ -148,6 +148,16 @@ impl Graph {
         Value(self.values.len() - 1)
     }
 
+    /// Moves the nodes from the `first` on, in their order, to right behind what they read, which then need not be kept any longer.
+    pub fn hoist(&mut self, first: usize) {
+        for at in first..self.nodes.len() {
+            let inputs = &self.nodes[at].inputs;
+            let makes = |node: &Node| node.outputs.iter().any(|output| inputs.contains(output));
+            let to = self.nodes[..at].iter().rposition(makes).map_or(0, |last| last + 1);
+            self.nodes[to..=at].rotate_right(1);
+        }
+    }
+
     /// A value written before each run.
     pub fn input(&mut self, name: &str, rows: Rows, width: usize, kind: Kind) -> Value {
         self.value(Desc { name: name.into(), rows, width, kind }, Origin::Input)

@@ -87,9 +87,12 @@ impl Cache {
         let absent = self.of(repo).join(".no_exist").join(snapshot.file_name().unwrap_or_default());
         let is_known =
             |kinds: &[&str]| kinds.iter().any(|name| snapshot.join(name).is_file()) || kinds.iter().all(|name| absent.join(name).exists());
-        let has_recipe =
-            snapshot.join("open_clip_config.json").is_file() || is_known(&["preprocessor_config.json", "processor_config.json"]);
-        wanted_files(&names(snapshot)).is_some() && has_recipe && is_known(&["tokenizer.json", "vocab.json"])
+        let is_complete = match std::fs::read_to_string(snapshot.join("open_clip_config.json")) {
+            // It has the recipe, and CLIP's own tokenizer is built in.
+            Ok(config) => !config.contains("hf_tokenizer_name") || is_known(&["tokenizer.json", "vocab.json"]),
+            Err(_) => is_known(&["preprocessor_config.json", "processor_config.json"]) && is_known(&["tokenizer.json", "vocab.json"]),
+        };
+        is_complete && wanted_files(&names(snapshot)).is_some()
     }
 
     /// The models that are there.
