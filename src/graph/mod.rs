@@ -8,6 +8,7 @@ mod profile;
 mod record;
 pub mod session;
 mod weight;
+mod witness;
 
 pub use op::{Call, Op, Operand, Shape};
 pub use pending::Pending;

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::channel::oneshot;
 
+use super::witness::Left;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::send::BoxFuture;
@@ -21,6 +22,8 @@ enum State {
     Device {
         gpu: Gpu,
         refused: BoxFuture<'static, Option<wgpu::Error>>,
+        /// Of this run, and of those whose results it reads.
+        left: Vec<Left>,
         reads: Vec<ReadBack>,
     },
 }
@@ -50,11 +53,9 @@ impl ReadBack {
         self.buffer.slice(..).get_mapped_range().map_err(|e| Error::Device(e.to_string()))
     }
 
-    /// All of it, as 64-bit words.
-    pub(super) async fn words(mut self) -> Result<Vec<u64>> {
-        let mapped = self.mapped().await?;
-        self.gpu.count_read(mapped.len() as u64);
-        Ok(bytemuck::pod_collect_to_vec(&mapped[..]))
+    /// All of it, as numbers of this type. It is no result: nobody counts it as one.
+    pub(super) async fn whole<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(mut self) -> Result<Vec<T>> {
+        Ok(bytemuck::pod_collect_to_vec(&self.mapped().await?[..]))
     }
 
     /// `[rows, width]`, without padding.
@@ -82,21 +83,22 @@ impl Pending {
         Self(State::Ready(values))
     }
 
-    pub(super) fn new(gpu: Gpu, refused: BoxFuture<'static, Option<wgpu::Error>>, reads: Vec<ReadBack>) -> Self {
-        Self(State::Device { gpu, refused, reads })
+    pub(super) fn new(gpu: Gpu, refused: BoxFuture<'static, Option<wgpu::Error>>, left: Left, reads: Vec<ReadBack>) -> Self {
+        Self(State::Device { gpu, refused, left: vec![left], reads })
     }
 
-    /// This run, which reads what `before` leaves on the device: what was refused of either is said.
+    /// This run, which reads what `before` leaves on the device: what was refused or given up of either is said.
     pub(crate) fn after(self, before: Pending) -> Self {
         match (self.0, before.0) {
-            (State::Device { gpu, refused, reads }, State::Device { refused: earlier, .. }) => {
+            (State::Device { gpu, refused, left, reads }, State::Device { refused: earlier, left: mut all, .. }) => {
+                all.extend(left);
                 let refused = Box::pin(async {
                     match earlier.await {
                         None => refused.await,
                         error => error,
                     }
                 });
-                Self(State::Device { gpu, refused, reads })
+                Self(State::Device { gpu, refused, left: all, reads })
             }
             #[cfg(feature = "host")]
             (state, _) => Self(state),
@@ -111,9 +113,12 @@ impl Pending {
         match self.0 {
             #[cfg(feature = "host")]
             State::Ready(values) => Ok(values),
-            State::Device { gpu, refused, reads } => {
+            State::Device { gpu, refused, left, reads } => {
                 if let Some(error) = refused.await {
                     return Err(gpu.refusal("a run", &error));
+                }
+                for run in left {
+                    run.check().await?;
                 }
                 let mut values = Vec::with_capacity(reads.len());
                 for read in reads {

@@ -83,7 +83,7 @@ impl Session {
         let (nodes, reads) = read?;
         let mut ticks = Vec::new();
         for read in reads {
-            ticks.extend(read.words().await?);
+            ticks.extend(read.whole::<u64>().await?);
         }
         let period = self.gpu.queue.get_timestamp_period() as f64; // ns
         let mut ms = vec![0.0; self.graph.nodes.len()];

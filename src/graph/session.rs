@@ -8,6 +8,7 @@ use super::kernel::{Bind, Kernel};
 use super::pending::{Pending, ReadBack, ReadBacks};
 use super::plan::{Plan, plan};
 use super::record::Record;
+use super::witness::{Left, Witness};
 use super::{Desc, DeviceWeights, Graph, Kind, Origin, Size, Value};
 use crate::error::{Error, Result};
 use crate::gpu::{Caps, Format, Gpu, PipelineKey};
@@ -27,6 +28,7 @@ pub struct Session {
     /// Held while a run is submitted, so that runs do not mix.
     pub(super) record: Mutex<Record>,
     read_backs: ReadBacks,
+    witness: Witness,
 }
 
 /// The data of one input.
@@ -263,6 +265,7 @@ impl Session {
         let buffers: Vec<_> = graph.origins.iter().enumerate().map(buffer).collect();
         let record = Mutex::new(Record::new(gpu, graph.nodes.len()));
         let session = Self {
+            witness: Witness::new(gpu),
             gpu: gpu.clone(),
             graph,
             weights,
@@ -312,9 +315,10 @@ impl Session {
     pub fn submit(&self, inputs: &[(Value, Data<'_>)], size: Size, results: &[(Value, Target<'_>)]) -> Result<Pending> {
         check_run(&self.graph, inputs, size, self.capacity)?;
         check_kept(&self.graph, &self.kept, results.iter().map(|(v, _)| *v))?;
-        let (reads, refusals) = self.gpu.scoped(|| self.hand_over(inputs, size, results));
+        let (handed, refusals) = self.gpu.scoped(|| self.hand_over(inputs, size, results));
         self.gpu.wake();
-        Ok(Pending::new(self.gpu.clone(), Box::pin(refusals.first()), reads?))
+        let (left, reads) = handed?;
+        Ok(Pending::new(self.gpu.clone(), Box::pin(refusals.first()), left, reads))
     }
 
     /// Runs the graph and reads the values `read`, which must be among the kept ones: each `[rows, width]`, without padding.
@@ -326,13 +330,16 @@ impl Session {
         self.submit(inputs, size, &results)?.values().await
     }
 
-    fn hand_over(&self, inputs: &[(Value, Data<'_>)], size: Size, results: &[(Value, Target<'_>)]) -> Result<Vec<ReadBack>> {
+    fn hand_over(&self, inputs: &[(Value, Data<'_>)], size: Size, results: &[(Value, Target<'_>)]) -> Result<(Left, Vec<ReadBack>)> {
         let record = self.record(size, inputs)?;
         let mut encoder = self.encoder();
         inputs.iter().for_each(|(value, data)| self.write(&mut encoder, *value, *data, size));
         let costs: Vec<u64> = record.dispatches.iter().map(|d| d.flops).collect();
-        for range in batches(&costs, self.gpu.caps.submission_flops()) {
+        let (run, ranges) = (self.witness.begin(&self.gpu), batches(&costs, self.gpu.caps.submission_flops()));
+        let submissions = ranges.len() + 1;
+        for (at, range) in ranges.into_iter().enumerate() {
             self.encode(&mut encoder, range, &record);
+            self.witness.leave(&mut encoder, at);
             self.gpu.queue.submit([std::mem::replace(&mut encoder, self.encoder()).finish()]);
         }
         let mut reads = Vec::new();
@@ -347,8 +354,13 @@ impl Session {
                 }
             }
         }
+        let to = self.read_back(Witness::BYTES);
+        self.witness.leave(&mut encoder, submissions - 1);
+        self.witness.read(&mut encoder, &to, submissions);
         self.gpu.queue.submit([encoder.finish()]);
-        Ok(reads.into_iter().map(|(to, shape)| ReadBack::new(&self.gpu, to, self.read_backs.clone(), shape)).collect())
+        let read_back = |to, shape| ReadBack::new(&self.gpu, to, self.read_backs.clone(), shape);
+        let left = Left { run, submissions, read: read_back(to, (0, 0, 1)) };
+        Ok((left, reads.into_iter().map(|(to, shape)| read_back(to, shape)).collect()))
     }
 
     pub(super) fn encoder(&self) -> wgpu::CommandEncoder {
