@@ -12,7 +12,7 @@ use crate::error::Result;
 /// The repository on the Hub that a name stands for, or `None` for a model that is here: `pico`, a folder or a file.
 ///
 /// # Errors
-/// [`Error::Model`] for a name of neither kind.
+/// [`Error::Model`](crate::Error::Model) for a name of neither kind.
 pub fn repository(name: &str) -> Result<Option<String>> {
     Ok(match named(name)? {
         Named::Repo(repo) => Some(repo),
