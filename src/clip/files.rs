@@ -147,14 +147,13 @@ impl ModelFiles {
         let (json, file) = folder.expect_text("config.json").await?;
         let mut config = Config::from_hf(&json, &file)?;
         let size = config.vision.as_ref().map(|v| v.size);
-        let (preprocess, of_file) = match preprocess_of(folder).await? {
-            Some((recipe, file)) => (expect_size(recipe, size, &file)?, true),
-            None if config.sigmoid => (Preprocess::siglip(size.unwrap_or(224)), false),
-            None => (Preprocess::openai(size.unwrap_or(224)), false),
+        let (preprocess, taken_from) = match preprocess_of(folder).await? {
+            Some((recipe, file)) => (expect_size(recipe, size, &file)?, None),
+            None if config.sigmoid => (Preprocess::siglip(size.unwrap_or(224)), Some("SigLIP")),
+            None => (Preprocess::openai(size.unwrap_or(224)), Some("CLIP")),
         };
-        let guessed = config.vision.is_some() && !of_file;
-        let which = if config.sigmoid { "SigLIP" } else { "CLIP" };
-        let notes = guessed.then(|| format!("{} has no preprocessor_config.json: pictures are prepared as {which}'s own", folder.name));
+        let notes = taken_from.filter(|_| config.vision.is_some());
+        let notes = notes.map(|model| format!("{} has no preprocessor_config.json: pictures are prepared as {model}'s own", folder.name));
         let tokenizer = match &config.text {
             // SigLIP's, or one with more words than CLIP's: whatever CLIP's made of a text would be taken for words of its own.
             Some(text) if config.sigmoid || text.vocabulary > CLIP_WORDS => {

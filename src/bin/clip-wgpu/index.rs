@@ -274,18 +274,20 @@ fn encode(g: &Globals, store: &mut Store, changed: &[(PathBuf, Stamp)], counts: 
     let known: Mutex<HashSet<Hash>> = Mutex::new(store.hashes()?.into_iter().collect());
     let hashes: Mutex<HashMap<String, Hash>> = Mutex::default();
     let hash = |name: &String| locked(&hashes).get(name).copied();
-    let is_known = |path: &Path, bytes: &[u8]| {
+    let noted = |path: &Path, bytes: &[u8]| {
         let hash = hash_of(bytes);
         locked(&hashes).insert(file_name(path), hash);
-        locked(&known).contains(&hash)
+        hash
     };
+    let is_known = |path: &Path, bytes: &[u8]| locked(&known).contains(&noted(path, bytes));
     // Of files with the same new content the first is encoded; the others come after all else, when it is known or no picture.
     let (first, copies): (Mutex<HashSet<Hash>>, Mutex<BTreeMap<String, PathBuf>>) = Default::default();
     let is_known_or_copy = |path: &Path, bytes: &[u8]| {
-        let (is_known, name) = (is_known(path, bytes), file_name(path));
-        let is_copy = !is_known && hash(&name).is_some_and(|hash| !locked(&first).insert(hash));
+        let hash = noted(path, bytes);
+        let is_known = locked(&known).contains(&hash);
+        let is_copy = !is_known && !locked(&first).insert(hash);
         if is_copy {
-            locked(&copies).insert(name, path.into());
+            locked(&copies).insert(file_name(path), path.into());
         }
         is_known || is_copy
     };
