@@ -6,7 +6,7 @@
 //   r  [rows, n]  f32, read only if RESIDUAL
 //   y  [rows, n]  f32
 //
-// Joined with a product_*.wgsl. Padding columns come out as zeros: their weights and biases are zeros, and act(0) = 0.
+// Joined with input.wgsl and a product_*.wgsl. Padding columns come out as zeros: their weights and biases are zeros, and act(0) = 0.
 
 override ACT: u32 = 0u;           // 0 none, 1 quick_gelu, 2 gelu (erf), 3 gelu (tanh), 4 relu, 5 silu
 override RESIDUAL: bool = false;
@@ -17,7 +17,6 @@ struct LinearDims {
 
 @group(1) @binding(1) var<uniform> op: LinearDims;
 
-@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> r: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
@@ -51,10 +50,6 @@ fn act(v: vec4<f32>) -> vec4<f32> {
         case 5u: { return v / (1.0 + exp(min(-v, vec4(80.0)))); }
         default: { return v; }
     }
-}
-
-fn input4(row: u32, k4: u32) -> vec4<f32> {
-    return x[row * (dims.k / 4u) + k4];
 }
 
 fn store4(row: u32, n4: u32, acc: vec4<f32>) {

@@ -1,7 +1,7 @@
 // product_direct — the matrix product where invocations are lanes of a processor's vector unit (SwiftShader, WARP, lavapipe):
 // no workgroup memory, no barriers, many sums per invocation.
 //
-// The op's own file declares
+// The op's own files declare
 //   input4(row, k4)       elements 4·k4 … 4·k4 + 3 of a row of x, row < dims.rows and k4 < dims.k / 4
 //   store4(row, n4, acc)  the epilogue: columns 4·n4 … 4·n4 + 3 of a row of y
 // and weight/*.wgsl declares weight4(). The tile of y is in product_lanes, an invocation's sums are in lanes. Each element sums over k in

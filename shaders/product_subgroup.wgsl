@@ -1,6 +1,6 @@
 // product_subgroup — product_direct where subgroups can shuffle (lavapipe): an invocation reads x for its neighbours, too.
 //
-// The op's own file declares
+// The op's own files declare
 //   input4(row, k4)       elements 4·k4 … 4·k4 + 3 of a row of x, row < dims.rows and k4 < dims.k / 4
 //   store4(row, n4, acc)  the epilogue: columns 4·n4 … 4·n4 + 3 of a row of y
 // and weight/*.wgsl declares weight4(). The tile of y is in product_lanes, an invocation's sums are in lanes.

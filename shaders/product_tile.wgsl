@@ -1,6 +1,6 @@
 // product_tile — the tiled matrix product for devices with workgroup memory of their own, 64 × 64 at a time.
 //
-// The op's own file declares
+// The op's own files declare
 //   input4(row, k4)       elements 4·k4 … 4·k4 + 3 of a row of x, row < dims.rows and k4 < dims.k / 4
 //   store4(row, n4, acc)  the epilogue: columns 4·n4 … 4·n4 + 3 of a row of y
 // and weight/*.wgsl declares weight4().

@@ -4,7 +4,7 @@
 //   W  [texts, k]       f32, unit rows, read through weight4()
 //   y  [images, texts]  f32
 //
-// Joined with a product_*.wgsl.
+// Joined with input.wgsl and a product_*.wgsl.
 
 struct ScoresDims {
     scale: f32,
@@ -13,12 +13,7 @@ struct ScoresDims {
 
 @group(1) @binding(1) var<uniform> op: ScoresDims;
 
-@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
-
-fn input4(row: u32, k4: u32) -> vec4<f32> {
-    return x[row * (dims.k / 4u) + k4];
-}
 
 fn store4(row: u32, n4: u32, acc: vec4<f32>) {
     y[row * (dims.n / 4u) + n4] = op.scale * acc + op.bias;

@@ -329,20 +329,23 @@ fn every_kernel_of_the_product() {
     }
 }
 
-/// A GPU takes one kernel or the other by the number of rows, and a row is the same from either.
+/// A GPU takes one kernel or the other by the number of rows, and a row is the same from either; from loads of any size, too.
 #[test]
 fn kernels_of_one_class_give_the_same_bits() {
     let Some(gpu) = common::gpu() else { return };
+    let mut without = gpu.clone();
+    without.caps.int64 = false;
     let mut r = Random(16);
-    for (rows, k, n) in [(33, 257, 130), (50, 768, 768), (77, 512, 200)] {
+    for ((rows, k, n), format) in [(33, 257, 130), (50, 768, 768), (77, 512, 200)].into_iter().zip(FORMATS) {
         let op = Linear { act: Act::QuickGelu, bias: true, residual: true };
-        let case = linear(&mut r, rows, k, n, op, Format::F16, 1.0);
-        for [one, other] in [[Product::Tile, Product::Few], [Product::Direct, Product::Subgroup]] {
-            let run = |product: Product| gpu.clone().with_kernel(product.name()).ok().map(|gpu| case.run(&gpu));
-            if let (Some(a), Some(b)) = (run(one), run(other)) {
-                assert_eq!(a, b, "{one:?} and {other:?} of [{rows}, {k}] → {n}");
-            }
-        }
+        let case = linear(&mut r, rows, k, n, op, format, 1.0);
+        let run = |gpu: &Gpu, product: Product| gpu.clone().with_kernel(product.name()).ok().map(|gpu| case.run(&gpu));
+        let same = |one: Option<Vec<f32>>, other: Option<Vec<f32>>, what: &str| {
+            assert!(one.is_none() || other.is_none() || one == other, "{what} of [{rows}, {k}] → {n}, {format:?}");
+        };
+        same(run(&gpu, Product::Tile), run(&gpu, Product::Few), "tile and few");
+        same(run(&without, Product::Subgroup), run(&gpu, Product::Direct), "subgroup and direct");
+        same(run(&without, Product::Subgroup), run(&gpu, Product::Subgroup), "subgroup by loads of 32 and 64 bits");
     }
 }
 

@@ -20,11 +20,16 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 /// What a kernel takes beyond core WGSL: reading f16 storage needs unpack2x16float alone.
 fn capabilities(kernel: &Kernel) -> Capabilities {
-    let has = |file: &str| kernel.parts.iter().any(|p| p.file == file);
-    let f16 = if has("weight/f16.wgsl") { Capabilities::SHADER_FLOAT16_IN_FLOAT32 } else { Capabilities::empty() };
-    let f16 = if has("f16.wgsl") { f16 | Capabilities::SHADER_FLOAT16 } else { f16 };
-    let subgroup = if has("shuffle.wgsl") { f16 | Capabilities::SUBGROUP } else { f16 };
-    if has("cooperative.wgsl") { subgroup | Capabilities::SUBGROUP | Capabilities::COOPERATIVE_MATRIX } else { subgroup }
+    let of = |file: &str| match file {
+        "weight/f16.wgsl" => Capabilities::SHADER_FLOAT16_IN_FLOAT32,
+        "weight/f16_64.wgsl" => Capabilities::SHADER_FLOAT16_IN_FLOAT32 | Capabilities::SHADER_INT64,
+        _ if file.ends_with("_64.wgsl") => Capabilities::SHADER_INT64,
+        "f16.wgsl" => Capabilities::SHADER_FLOAT16,
+        "shuffle.wgsl" => Capabilities::SUBGROUP,
+        "cooperative.wgsl" => Capabilities::SUBGROUP | Capabilities::COOPERATIVE_MATRIX,
+        _ => Capabilities::empty(),
+    };
+    kernel.parts.iter().map(|p| of(p.file)).fold(Capabilities::empty(), Capabilities::union)
 }
 
 fn ops() -> Vec<Case> {
@@ -64,7 +69,7 @@ fn kernels() -> Vec<(String, Kernel)> {
     let matrices = |side, subgroup| Caps { cooperative: Some(CooperativeMatrix { side, subgroup }), ..in_f16(Product::Cooperative) };
     let mut all = Product::ALL.map(caps).to_vec();
     all.extend([in_f16(Product::Tile), in_f16(Product::Few), matrices(16, 32), matrices(16, 64), matrices(8, 8), matrices(8, 32)]);
-    all.push(Caps { software: true, subgroup_min_size: 8, ..Caps::default() });
+    all.extend([false, true].map(|int64| Caps { software: true, subgroup_min_size: 8, int64, ..Caps::default() }));
     let mut found: Vec<(String, Kernel)> = Vec::new();
     for case in ops() {
         for caps in &all {

@@ -97,6 +97,8 @@ pub struct Caps {
     pub shared: bool,
     /// The fewest lanes of a subgroup, where compute shaders have subgroup operations; else 0.
     pub subgroup_min_size: u32,
+    /// Shaders have integers of 64 bits: asked of lavapipe alone, for fewer loads.
+    pub int64: bool,
     /// Timestamps around passes.
     pub timestamps: bool,
     /// Layers multiply in f16 (`shader-f16`), where that is asked for.
@@ -121,6 +123,7 @@ impl Default for Caps {
             discrete: false,
             shared: false,
             subgroup_min_size: 0,
+            int64: false,
             timestamps: false,
             f16: false,
             cooperative: None,
@@ -220,6 +223,9 @@ pub fn requirements(adapter: &wgpu::Adapter) -> (wgpu::Features, wgpu::Limits) {
     };
     let limits = limits.or_worse_values_from(&most); // smaller textures, say, are no reason to do without
     let wanted = wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
+    let info = adapter.get_info();
+    let lavapipe = info.device_type == wgpu::DeviceType::Cpu && info.backend == wgpu::Backend::Vulkan;
+    let wanted = if lavapipe { wanted | wgpu::Features::SHADER_INT64 } else { wanted };
     (adapter.features() & wanted, limits)
 }
 
@@ -275,6 +281,7 @@ impl Gpu {
             discrete: info.device_type == wgpu::DeviceType::DiscreteGpu,
             shared: true,
             subgroup_min_size: if features.contains(wgpu::Features::SUBGROUP) { info.subgroup_min_size } else { 0 },
+            int64: features.contains(wgpu::Features::SHADER_INT64),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             f16: false,
             cooperative,

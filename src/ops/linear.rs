@@ -102,7 +102,7 @@ impl Op for Linear {
     }
 
     fn lower(&self, call: &Call, caps: &Caps) -> Vec<Kernel> {
-        let mut kernel = product::kernel(self, call, caps, part!("linear.wgsl"));
+        let mut kernel = product::kernel(self, call, caps, &[part!("input.wgsl"), part!("linear.wgsl")]);
         if !self.bias {
             kernel = kernel.absent(2);
         }

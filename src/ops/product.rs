@@ -52,22 +52,34 @@ fn groups([tile_rows, tile_columns]: [u32; 2], rows: u32, n: u32) -> [u32; 2] {
     [n.div_ceil(tile_columns), rows.div_ceil(tile_rows)]
 }
 
-/// The product with `own`'s input and epilogue, cut by rows.
-pub(super) fn kernel(op: &dyn Op, call: &Call, caps: &Caps, own: Part) -> Kernel {
+/// A part that reads, in loads of 64 bits. lavapipe makes a loop over lanes of every load, with a round for each value.
+fn in_64_bits(part: Part) -> Part {
+    match part.file {
+        "input.wgsl" => part!("input_64.wgsl"),
+        "weight/f32.wgsl" => part!("weight/f32_64.wgsl"),
+        "weight/f16.wgsl" => part!("weight/f16_64.wgsl"),
+        "weight/bf16.wgsl" => part!("weight/bf16_64.wgsl"),
+        _ => part,
+    }
+}
+
+/// The product with the input and the epilogue in `own`, cut by rows.
+pub(super) fn kernel(op: &dyn Op, call: &Call, caps: &Caps, own: &[Part]) -> Kernel {
     let (rows, n) = (call.rows() as u32, call.output().stride() as u32);
     let (product, matrices) = (choose(caps, rows, n), caps.matrices());
     let (at, of_side) = (product as usize, usize::from(matrices.is_some_and(|m| m.side == 8)));
     let (tile, parts): (_, &[Part]) = match product {
-        Product::Cooperative => (COOPERATIVE_TILES[of_side], &[MATRICES[of_side], part!("product_cooperative.wgsl"), own]),
-        Product::Tile | Product::Few if caps.f16 => {
-            (TILES[at], &[part!("multiply_add_f16.wgsl"), part!("product_rows.wgsl"), IN_F16[at], own])
-        }
-        Product::Tile | Product::Few => (TILES[at], &[part!("multiply_add.wgsl"), part!("product_rows.wgsl"), PARTS[at], own]),
-        Product::Direct => (TILES[at], &[SUMS, LANES, PARTS[at], own]),
-        Product::Subgroup => (TILES[at], &[SUMS, SHUFFLE, LANES, PARTS[at], own]),
+        Product::Cooperative => (COOPERATIVE_TILES[of_side], &[MATRICES[of_side], part!("product_cooperative.wgsl")]),
+        Product::Tile | Product::Few if caps.f16 => (TILES[at], &[part!("multiply_add_f16.wgsl"), part!("product_rows.wgsl"), IN_F16[at]]),
+        Product::Tile | Product::Few => (TILES[at], &[part!("multiply_add.wgsl"), part!("product_rows.wgsl"), PARTS[at]]),
+        Product::Direct => (TILES[at], &[SUMS, LANES, PARTS[at]]),
+        Product::Subgroup => (TILES[at], &[SUMS, SHUFFLE, LANES, PARTS[at]]),
     };
     let [x, y] = groups(tile, rows, n);
-    let mut kernel = Kernel::new(op, call, parts, ([x, y, 1], 1)).reads([x, y].map(f64::from));
+    let mut kernel = Kernel::new(op, call, &[parts, own].concat(), ([x, y, 1], 1)).reads([x, y].map(f64::from));
+    if product == Product::Subgroup && caps.int64 {
+        kernel.parts.iter_mut().for_each(|part| *part = in_64_bits(*part));
+    }
     if let Some(matrix) = matrices {
         kernel.parts.insert(0, part!("cooperative.wgsl")); // directives, which stand before all else
         kernel = kernel.constants([("INVOCATIONS", f64::from(matrix.invocations()))]);

@@ -45,7 +45,7 @@ impl Op for Scores {
 
     fn lower(&self, call: &Call, caps: &Caps) -> Vec<Kernel> {
         let caps = Caps { f16: false, ..caps.clone() }; // they are multiplied by a hundred
-        let kernel = product::kernel(self, call, &caps, part!("scores.wgsl"));
+        let kernel = product::kernel(self, call, &caps, &[part!("input.wgsl"), part!("scores.wgsl")]);
         vec![kernel.op_dims(ScoresDims { scale: self.scale, bias: self.bias })]
     }
 
