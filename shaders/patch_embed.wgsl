@@ -7,7 +7,8 @@
 //   p  [tokens, n]                   f32, positions
 //   y  [batch, tokens, n]            f32
 //
-// Joined with a product_*.wgsl. The class row is a patch of zeros: one row in `tokens`, and no second kernel.
+// Joined with a product_*.wgsl, and with patch_embed_pixels or patch_embed_pixels_4. The class row is a patch of zeros: one row in
+// `tokens`, and no second kernel.
 
 override PATCH: u32;
 override CLASS: bool;
@@ -20,19 +21,11 @@ struct PatchEmbedDims {
 
 @group(1) @binding(1) var<uniform> op: PatchEmbedDims;
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> c: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> p: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
 
-/// Pixel k of a patch whose corner is at `base`; k counts channels, then rows, then columns.
-fn pixel(base: u32, k: u32) -> f32 {
-    if k >= op.pixels { return 0.0; }
-    let channel = k / (PATCH * PATCH);
-    let row = k / PATCH % PATCH;
-    return x[base + (channel * op.size + row) * op.size + k % PATCH];
-}
-
+/// Pixels 4·k4 … 4·k4 + 3 of a patch; they count channels, then rows, then columns.
 fn input4(row: u32, k4: u32) -> vec4<f32> {
     let token = row % dims.tokens;
     if CLASS && token == 0u { return vec4(0.0); }
@@ -40,8 +33,7 @@ fn input4(row: u32, k4: u32) -> vec4<f32> {
     let across = op.size / PATCH;
     let corner = i / across * PATCH * op.size + i % across * PATCH;
     let base = row / dims.tokens * op.x_stride + corner;
-    let k = 4u * k4;
-    return vec4(pixel(base, k), pixel(base, k + 1u), pixel(base, k + 2u), pixel(base, k + 3u));
+    return pixels4(base, 4u * k4);
 }
 
 fn store4(row: u32, n4: u32, acc: vec4<f32>) {

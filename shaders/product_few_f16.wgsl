@@ -5,23 +5,17 @@ const TILE_COLUMNS = 32u;
 const STEP = 8u;          // vec4 columns of k taken at a time
 const ROWS_APART = 8u;    // from a row that an invocation fetches to its next
 
-var<workgroup> xs: array<array<array<vec4<f16>, 8>, 4>, STEP>; // [k][i][y]: row y + 8·i of the tile
-var<workgroup> ws: array<array<array<vec4<f16>, 8>, 4>, STEP>; // [k / 4][k % 4][x]: columns 4·x …
-
-/// Four neighbouring columns' weights, by k; zeros beyond the last k.
-fn fetch_w(col: u32, k: u32) -> mat4x4<f16> {
-    let last = dims.n - 1u;
-    if k >= dims.k / 4u { return mat4x4<f16>(); }
-    return transpose(mat4x4(vec4<f16>(weight4(min(col, last), k, dims.k)), vec4<f16>(weight4(min(col + 1u, last), k, dims.k)), vec4<f16>(weight4(min(col + 2u, last), k, dims.k)), vec4<f16>(weight4(min(col + 3u, last), k, dims.k))));
-}
+// Two more than are used in each line: neighbours then store to different banks.
+var<workgroup> xs: array<array<array<vec4<f16>, 10>, STEP>, 4>; // [i][k][y]: row y + 8·i of the tile
+var<workgroup> ws: array<array<array<vec4<f16>, 10>, STEP>, 4>; // [k % 4][k / 4][x]: columns 4·x …
 
 /// Four rows of the tile, and four columns.
 fn rows(i: u32, y: u32) -> mat4x4<f16> {
-    return mat4x4(xs[i][0][y], xs[i][1][y], xs[i][2][y], xs[i][3][y]);
+    return mat4x4(xs[0][i][y], xs[1][i][y], xs[2][i][y], xs[3][i][y]);
 }
 
 fn columns(i: u32, x: u32) -> mat4x4<f16> {
-    return mat4x4(ws[i][0][x], ws[i][1][x], ws[i][2][x], ws[i][3][x]);
+    return mat4x4(ws[0][i][x], ws[1][i][x], ws[2][i][x], ws[3][i][x]);
 }
 
 /// What eight elements of k from vec4 k on give to the rows and columns.
@@ -38,21 +32,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) a
 
     var y: mat4x4<f32>; // rows at.y + 8·{0 1 2 3} of the tile, columns 4·at.x …
     var x = fetch_x(row0 + t, s);
-    var w = fetch_w(col0 + 4u * t, s);
+    var w = transpose(fetch_w(col0 + 4u * t, s));
     for (var k = STEP; ; k += STEP) {
-        xs[s][0][t] = x[0];
-        xs[s][1][t] = x[1];
-        xs[s][2][t] = x[2];
-        xs[s][3][t] = x[3];
-        ws[s][0][t] = w[0];
-        ws[s][1][t] = w[1];
-        ws[s][2][t] = w[2];
-        ws[s][3][t] = w[3];
+        xs[0][s][t] = x[0];
+        xs[1][s][t] = x[1];
+        xs[2][s][t] = x[2];
+        xs[3][s][t] = x[3];
+        ws[0][s][t] = w[0];
+        ws[1][s][t] = w[1];
+        ws[2][s][t] = w[2];
+        ws[3][s][t] = w[3];
         workgroupBarrier();
         let more = k < dims.k / 4u;
         if more { // on their way while the tile at hand is multiplied
             x = fetch_x(row0 + t, k + s);
-            w = fetch_w(col0 + 4u * t, k + s);
+            w = transpose(fetch_w(col0 + 4u * t, k + s));
         }
         y = add(add(y, sums(at.x, at.y, 0u)), sums(at.x, at.y, 2u));
         y = add(add(y, sums(at.x, at.y, 4u)), sums(at.x, at.y, 6u));

@@ -14,21 +14,15 @@ const TILE_COLUMNS = 64u;
 const STEP = 4u;          // vec4 columns of k taken at a time
 const ROWS_APART = 16u;   // from a row that an invocation fetches to its next
 
-var<workgroup> xs: array<array<array<vec4<f32>, 8>, 8>, STEP>;  // [k][i][y]: row y + 8·i of the tile
-var<workgroup> ws: array<array<array<vec4<f32>, 16>, 4>, STEP>; // [k][c][x]: column 4·x + c; neighbours in neighbouring banks
-
-/// Four columns' weights, 16 apart; zeros beyond the last k.
-fn fetch_w(col: u32, k: u32) -> mat4x4<f32> {
-    let last = dims.n - 1u;
-    if k >= dims.k / 4u { return mat4x4<f32>(); }
-    return mat4x4(weight4(min(col, last), k, dims.k), weight4(min(col + 16u, last), k, dims.k), weight4(min(col + 32u, last), k, dims.k), weight4(min(col + 48u, last), k, dims.k));
-}
+// Two more than are used in each line: neighbours then store to different banks, and read from different ones anyway.
+var<workgroup> xs: array<array<array<vec4<f32>, 10>, STEP>, 8>; // [i][k][y]: row y + 8·i of the tile
+var<workgroup> ws: array<array<array<vec4<f32>, 18>, STEP>, 4>; // [c][k][x]: column 4·x + c
 
 @compute @workgroup_size(8, 8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) at: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row0 = (group.y + dims.group) * TILE_ROWS;
     let col0 = group.x * TILE_COLUMNS;
-    let s = lane % STEP; // fetches vec4 s of every 16th row and column from t
+    let s = lane % STEP; // fetches vec4 s of every 16th row from t, and of four columns
     let t = lane / STEP;
 
     var y00: mat4x4<f32>; // rows at.y + 8·{0 1 2 3} of the tile, columns 4·at.x …
@@ -36,27 +30,27 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) a
     var y10: mat4x4<f32>; // rows at.y + 8·{4 5 6 7}
     var y11: mat4x4<f32>;
     var x = fetch_x(row0 + t, s);
-    var w = fetch_w(col0 + t, s);
+    var w = fetch_w(col0 + 4u * t, s);
     for (var k = STEP; ; k += STEP) {
-        xs[s][t / 8u][t % 8u] = x[0];
-        xs[s][t / 8u + 2u][t % 8u] = x[1];
-        xs[s][t / 8u + 4u][t % 8u] = x[2];
-        xs[s][t / 8u + 6u][t % 8u] = x[3];
-        ws[s][t % 4u][t / 4u] = w[0];
-        ws[s][t % 4u][t / 4u + 4u] = w[1];
-        ws[s][t % 4u][t / 4u + 8u] = w[2];
-        ws[s][t % 4u][t / 4u + 12u] = w[3];
+        xs[t / 8u][s][t % 8u] = x[0];
+        xs[t / 8u + 2u][s][t % 8u] = x[1];
+        xs[t / 8u + 4u][s][t % 8u] = x[2];
+        xs[t / 8u + 6u][s][t % 8u] = x[3];
+        ws[0][s][t] = w[0];
+        ws[1][s][t] = w[1];
+        ws[2][s][t] = w[2];
+        ws[3][s][t] = w[3];
         workgroupBarrier();
         let more = k < dims.k / 4u;
         if more { // on their way while the tile at hand is multiplied
             x = fetch_x(row0 + t, k + s);
-            w = fetch_w(col0 + t, k + s);
+            w = fetch_w(col0 + 4u * t, k + s);
         }
         for (var i = 0u; i < STEP; i += 1u) {
-            let x0 = mat4x4(xs[i][0][at.y], xs[i][1][at.y], xs[i][2][at.y], xs[i][3][at.y]);
-            let x1 = mat4x4(xs[i][4][at.y], xs[i][5][at.y], xs[i][6][at.y], xs[i][7][at.y]);
-            let w0 = transpose(mat4x4(ws[i][0][at.x], ws[i][1][at.x], ws[i][2][at.x], ws[i][3][at.x]));
-            let w1 = transpose(mat4x4(ws[i][0][at.x + 8u], ws[i][1][at.x + 8u], ws[i][2][at.x + 8u], ws[i][3][at.x + 8u]));
+            let x0 = mat4x4(xs[0][i][at.y], xs[1][i][at.y], xs[2][i][at.y], xs[3][i][at.y]);
+            let x1 = mat4x4(xs[4][i][at.y], xs[5][i][at.y], xs[6][i][at.y], xs[7][i][at.y]);
+            let w0 = transpose(mat4x4(ws[0][i][at.x], ws[1][i][at.x], ws[2][i][at.x], ws[3][i][at.x]));
+            let w1 = transpose(mat4x4(ws[0][i][at.x + 8u], ws[1][i][at.x + 8u], ws[2][i][at.x + 8u], ws[3][i][at.x + 8u]));
             y00 = multiply_add(y00, w0, x0);
             y01 = multiply_add(y01, w1, x0);
             y10 = multiply_add(y10, w0, x1);

@@ -10,23 +10,17 @@ const TILE_COLUMNS = 64u;
 const STEP = 4u;          // vec4 columns of k taken at a time
 const ROWS_APART = 16u;   // from a row that an invocation fetches to its next
 
-var<workgroup> xs: array<array<array<vec4<f16>, 8>, 8>, STEP>;  // [k][i][y]: row y + 8·i of the tile
-var<workgroup> ws: array<array<array<vec4<f16>, 16>, 4>, STEP>; // [k / 4][k % 4][x]: columns 4·x …
-
-/// Four neighbouring columns' weights, by k; zeros beyond the last k.
-fn fetch_w(col: u32, k: u32) -> mat4x4<f16> {
-    let last = dims.n - 1u;
-    if k >= dims.k / 4u { return mat4x4<f16>(); }
-    return transpose(mat4x4(vec4<f16>(weight4(min(col, last), k, dims.k)), vec4<f16>(weight4(min(col + 1u, last), k, dims.k)), vec4<f16>(weight4(min(col + 2u, last), k, dims.k)), vec4<f16>(weight4(min(col + 3u, last), k, dims.k))));
-}
+// Four more than are used in each line: neighbours then store to different banks.
+var<workgroup> xs: array<array<array<vec4<f16>, 12>, STEP>, 8>; // [i][k][y]: row y + 8·i of the tile
+var<workgroup> ws: array<array<array<vec4<f16>, 20>, STEP>, 4>; // [k % 4][k / 4][x]: columns 4·x …
 
 /// Four rows of the tile, 8 apart from 8 · i on, and four columns.
 fn rows(k: u32, i: u32, y: u32) -> mat4x4<f16> {
-    return mat4x4(xs[k][i][y], xs[k][i + 1u][y], xs[k][i + 2u][y], xs[k][i + 3u][y]);
+    return mat4x4(xs[i][k][y], xs[i + 1u][k][y], xs[i + 2u][k][y], xs[i + 3u][k][y]);
 }
 
 fn columns(k: u32, x: u32) -> mat4x4<f16> {
-    return mat4x4(ws[k][0][x], ws[k][1][x], ws[k][2][x], ws[k][3][x]);
+    return mat4x4(ws[0][k][x], ws[1][k][x], ws[2][k][x], ws[3][k][x]);
 }
 
 /// What eight elements of k from vec4 k on give to four rows and four columns.
@@ -46,21 +40,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) a
     var y10: mat4x4<f32>; // rows at.y + 8·{4 5 6 7}
     var y11: mat4x4<f32>;
     var x = fetch_x(row0 + t, s);
-    var w = fetch_w(col0 + 4u * t, s);
+    var w = transpose(fetch_w(col0 + 4u * t, s));
     for (var k = STEP; ; k += STEP) {
-        xs[s][t / 8u][t % 8u] = x[0];
-        xs[s][t / 8u + 2u][t % 8u] = x[1];
-        xs[s][t / 8u + 4u][t % 8u] = x[2];
-        xs[s][t / 8u + 6u][t % 8u] = x[3];
-        ws[s][0][t] = w[0];
-        ws[s][1][t] = w[1];
-        ws[s][2][t] = w[2];
-        ws[s][3][t] = w[3];
+        xs[t / 8u][s][t % 8u] = x[0];
+        xs[t / 8u + 2u][s][t % 8u] = x[1];
+        xs[t / 8u + 4u][s][t % 8u] = x[2];
+        xs[t / 8u + 6u][s][t % 8u] = x[3];
+        ws[0][s][t] = w[0];
+        ws[1][s][t] = w[1];
+        ws[2][s][t] = w[2];
+        ws[3][s][t] = w[3];
         workgroupBarrier();
         let more = k < dims.k / 4u;
         if more { // on their way while the tile at hand is multiplied
             x = fetch_x(row0 + t, k + s);
-            w = fetch_w(col0 + 4u * t, k + s);
+            w = transpose(fetch_w(col0 + 4u * t, k + s));
         }
         y00 = add(add(y00, sums(at.x, at.y, 0u, 0u)), sums(at.x, at.y, 2u, 0u));
         y01 = add(add(y01, sums(at.x + 8u, at.y, 0u, 0u)), sums(at.x + 8u, at.y, 2u, 0u));

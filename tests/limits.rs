@@ -7,8 +7,8 @@ use std::path::Path;
 
 use clip_wgpu::clip::{Config, ModelFiles, vision};
 use clip_wgpu::gpu::Gpu;
-use clip_wgpu::graph::session::fitting_batch;
-use clip_wgpu::graph::{Graph, Kind, Rows};
+use clip_wgpu::graph::session::{fitting_batch, submissions};
+use clip_wgpu::graph::{Graph, Kind, Rows, Size};
 use clip_wgpu::ops::TokenEmbed;
 use clip_wgpu::weights::{DeviceWeight, Format};
 use clip_wgpu::{Clip, Device, Options};
@@ -38,7 +38,7 @@ fn a_token_table_above_the_binding_limit_lies_in_pieces() {
         let wanted = [0, 63, 64, 127, 128, 191, 192, 199, 7, 100].map(|id| id as f32).to_vec();
         let mut r = Random(1);
         let data = vec![(ids, wanted), (table, r.many(200 * width, 1.0)), (p, r.many(77 * width, 1.0))];
-        let size = clip_wgpu::graph::Size { batch: 2, tokens: 5 };
+        let size = Size { batch: 2, tokens: 5 };
         let case = Case { graph: g.into(), output, data, format, size };
         let error = nmse(&case.run(&gpu), &case.reference());
         assert!(error <= BOUND, "{format:?}: nmse {error:.1e}");
@@ -54,6 +54,8 @@ fn a_matrix_above_the_binding_limit_is_refused_by_name() {
     assert_eq!(error.to_string(), "weight `visual.proj` needs 1572864 bytes, but the device's limit is 65536: the device cpu has none");
 }
 
+const VIT_L_14_336: &str = r#"{"model_type": "clip", "projection_dim": 768, "text_config": {}, "vision_config": {"hidden_size": 1024,
+    "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16, "patch_size": 14, "image_size": 336}}"#;
 const VIT_B_32: &str = r#"{"model_type": "clip", "projection_dim": 512, "vision_config": {}, "text_config": {}}"#;
 
 #[test]
@@ -67,6 +69,22 @@ fn a_batch_above_the_limits_is_halved_until_it_fits() {
     let Some(gpu) = limited(600_000) else { return };
     let error = fitting_batch(&gpu, &graph, 32, 50).unwrap_err().to_string();
     assert_eq!(error, "`vision.block.11.mlp_fc` of one item needs 786432 bytes, but the device's limit is 600000: the device cpu has none");
+}
+
+/// Drivers hold memory for each submission until it is done.
+#[test]
+fn a_batch_of_many_submissions_is_halved() {
+    let Some(mut gpu) = limited(2 << 30) else { return };
+    let (large, _) = vision(&Config::from_hf(VIT_L_14_336, "config.json").unwrap()).unwrap();
+    let (small, _) = vision(&Config::from_hf(VIT_B_32, "config.json").unwrap()).unwrap();
+    gpu.caps.software = false;
+    for (discrete, batch) in [(false, 4), (true, 16)] {
+        gpu.caps.discrete = discrete;
+        assert_eq!(fitting_batch(&gpu, &large, 32, 577).unwrap(), batch, "a card of its own: {discrete}");
+        assert_eq!(fitting_batch(&gpu, &small, 32, 50).unwrap(), 32);
+        let submitted = |batch| submissions(&large, Size { batch, tokens: 577 }, &gpu.caps).len();
+        assert!(submitted(batch) <= 256 && submitted(2 * batch) > 256);
+    }
 }
 
 #[test]

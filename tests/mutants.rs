@@ -54,7 +54,7 @@ impl Op for Mutant {
 
 /// attention.wgsl and attention_lanes.wgsl, say, of attention, but not attention_parts.wgsl, which is another op's.
 fn is_own(file: &str, op: &str) -> bool {
-    file.strip_prefix(op).is_some_and(|rest| [".wgsl", "_heads.wgsl", "_lanes.wgsl"].contains(&rest))
+    file.strip_prefix(op).is_some_and(|rest| [".wgsl", "_heads.wgsl", "_lanes.wgsl", "_pixels.wgsl", "_pixels_4.wgsl"].contains(&rest))
 }
 
 /// The device, as of the class whose kernels of `case` have `text`.
@@ -95,7 +95,7 @@ fn masked(r: &mut Random, causal: bool) -> Case {
 }
 
 /// Fault, its case, what stands in the shader, what stands there instead.
-const FAULTS: [(&str, Build, &str, &str); 40] = [
+const FAULTS: [(&str, Build, &str, &str); 41] = [
     ("QuickGELU's 1.702 as 1.7", |r| act(r, Act::QuickGelu), "-1.702", "-1.7"),
     ("GELU's 1/sqrt(2) as 0.707", |r| act(r, Act::Gelu), "0.70710678", "0.707"),
     ("tanh GELU's 0.044715 as 0.0447", |r| act(r, Act::GeluTanh), "0.044715", "0.0447"),
@@ -160,6 +160,12 @@ const FAULTS: [(&str, Build, &str, &str); 40] = [
         |r| patch_embed(r, PatchEmbed { size: 30, patch: 7, class: true }, 60, Format::F32),
         "channel * op.size + row) * op.size + k % PATCH",
         "channel * op.size + k % PATCH) * op.size + row",
+    ),
+    (
+        "rows and channels of a patch of whole vec4s exchanged",
+        |r| patch_embed(r, PatchEmbed { size: 32, patch: 8, class: true }, 60, Format::F32),
+        "(channel * op.size + row)",
+        "(row * op.size + channel)",
     ),
     (
         "the convolution's bias left out",

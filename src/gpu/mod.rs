@@ -93,6 +93,8 @@ pub struct Caps {
     pub software: bool,
     /// A card of its own.
     pub discrete: bool,
+    /// An invocation has 256 registers, as NVIDIA's and AMD's do: Apple's and Intel's have 128, Mali's 64.
+    pub many_registers: bool,
     /// Is an application's, which has windows to draw.
     pub shared: bool,
     /// The fewest lanes of a subgroup, where compute shaders have subgroup operations; else 0.
@@ -121,6 +123,7 @@ impl Default for Caps {
             session_bytes: u64::MAX,
             software: false,
             discrete: false,
+            many_registers: false,
             shared: false,
             subgroup_min_size: 0,
             int64: false,
@@ -174,6 +177,9 @@ pub struct Gpu {
 
 /// What a binding holds at most, whatever the device says: naga's bounds are 32-bit numbers, which Metal's largest buffers pass.
 const MOST_BOUND: u64 = i32::MAX as u64;
+/// Vendors by PCI's numbers, which Vulkan and Direct3D hand on.
+const NVIDIA: u32 = 0x10de;
+const AMD: u32 = 0x1002;
 
 /// A new wgpu instance over `backends`.
 pub fn instance(backends: wgpu::Backends) -> wgpu::Instance {
@@ -279,6 +285,7 @@ impl Gpu {
             session_bytes: u64::MAX,
             software: info.device_type == wgpu::DeviceType::Cpu,
             discrete: info.device_type == wgpu::DeviceType::DiscreteGpu,
+            many_registers: [NVIDIA, AMD].contains(&info.vendor),
             shared: true,
             subgroup_min_size: if features.contains(wgpu::Features::SUBGROUP) { info.subgroup_min_size } else { 0 },
             int64: features.contains(wgpu::Features::SHADER_INT64),

@@ -48,7 +48,7 @@ impl Polling {
     }
 }
 
-/// How long the thread sleeps between two looks: a sixteenth of the time that it has waited, within these. A wait inside wgpu would
+/// How long the thread sleeps between two looks: a sixteenth of the time since the last [`PollThread::wake`], within these. A wait inside wgpu would
 /// hold its locks, for which whoever presents or destroys a buffer waits; and one with a timeout panics where another thread
 /// submits meanwhile (wgpu-core 30.0.1, an assertion of `Device::maintain`).
 #[cfg(not(target_arch = "wasm32"))]
@@ -73,8 +73,11 @@ impl PollThread {
         let poll_once = move || device.poll(wgpu::PollType::Poll);
         let poll = move || {
             while receiver.recv().is_ok() {
-                let begun = Instant::now();
+                let mut begun = Instant::now();
                 while !stopped.load(Ordering::Relaxed) && !is_done_or_lost(&poll_once, &lost) {
+                    if receiver.try_iter().count() > 0 {
+                        begun = Instant::now(); // more was submitted: the queue may never be empty
+                    }
                     std::thread::sleep((begun.elapsed() / 16).clamp(PAUSE[0], PAUSE[1]));
                 }
             }

@@ -133,7 +133,10 @@ pub(crate) fn check_kept(graph: &Graph, kept: &[Value], mut read: impl Iterator<
     }
 }
 
-/// The largest batch, up to `wanted`, whose every value fits the device's bindings and buffers.
+/// Submissions of a run that a GPU is given: a batch of fewer items keeps it as busy, and drivers hold memory for each until it is done.
+const MOST_SUBMISSIONS: usize = 256;
+
+/// The largest batch, up to `wanted`, whose every value fits the device's bindings and buffers, and whose run is not too many submissions.
 ///
 /// # Errors
 /// [`Error::TooLarge`] where one item does not fit.
@@ -155,6 +158,9 @@ pub fn fitting_batch(gpu: &Gpu, graph: &Graph, wanted: usize, tokens: usize) -> 
             return Err(Error::TooLarge { what: format!("`{}` of one item", desc.name), bytes, limit });
         }
         batch = (batch / 2).max(1);
+    }
+    while batch > 1 && !gpu.caps.software && submissions(graph, Size { batch, tokens }, &gpu.caps).len() > MOST_SUBMISSIONS {
+        batch /= 2;
     }
     Ok(batch)
 }
@@ -201,13 +207,13 @@ fn scratch_bytes(kernels: &[Kernel]) -> Vec<u64> {
     found
 }
 
-/// The cost of the greatest submission of a run: what one dispatch, or those that are submitted together, compute.
-pub fn greatest_submission(graph: &Graph, size: Size, caps: &Caps) -> u64 {
+/// What each submission of a run computes: one dispatch, or those that are submitted together.
+pub fn submissions(graph: &Graph, size: Size, caps: &Caps) -> Vec<u64> {
     let lower = |node: &super::Node| graph.with_call(node, size, |_| Some(Format::F32), |call| node.op.lower(call, caps));
     let kernels: Vec<Kernel> = graph.nodes.iter().flat_map(lower).collect();
     let budget = caps.submission_flops();
     let costs: Vec<u64> = kernels.iter().flat_map(|k| k.cuts(budget).into_iter().map(|cut| k.flops_of(cut)).collect::<Vec<_>>()).collect();
-    batches(&costs, budget).into_iter().map(|range| costs[range].iter().sum()).max().unwrap_or(0)
+    batches(&costs, budget).into_iter().map(|range| costs[range].iter().sum()).collect()
 }
 
 /// Ranges of dispatches that are submitted together: no more than `budget` in each, unless one alone is above it.
@@ -336,11 +342,14 @@ impl Session {
         inputs.iter().for_each(|(value, data)| self.write(&mut encoder, *value, *data, size));
         let costs: Vec<u64> = record.dispatches.iter().map(|d| d.flops).collect();
         let (run, ranges) = (self.witness.begin(&self.gpu), batches(&costs, self.gpu.caps.submission_flops()));
-        let submissions = ranges.len() + 1;
+        let submissions = ranges.len().max(1);
         for (at, range) in ranges.into_iter().enumerate() {
             self.encode(&mut encoder, range, &record);
-            self.witness.leave(&mut encoder, at);
-            self.gpu.queue.submit([std::mem::replace(&mut encoder, self.encoder()).finish()]);
+            if at + 1 < submissions {
+                // the last copies the results, too
+                self.witness.leave(&mut encoder, at);
+                self.gpu.queue.submit([std::mem::replace(&mut encoder, self.encoder()).finish()]);
+            }
         }
         let mut reads = Vec::new();
         for (value, target) in results {

@@ -73,7 +73,9 @@ impl Op for PatchEmbed {
 
     fn lower(&self, call: &Call, caps: &Caps) -> Vec<Kernel> {
         let (x, w) = (call.inputs[0], call.inputs[1]);
-        let kernel = product::kernel(self, call, caps, &[part!("patch_embed.wgsl")]);
+        let fours = self.patch % 4 == 0 && self.size % 4 == 0;
+        let pixels = if fours { part!("patch_embed_pixels_4.wgsl") } else { part!("patch_embed_pixels.wgsl") };
+        let kernel = product::kernel(self, call, caps, &[pixels, part!("patch_embed.wgsl")]);
         let dims = Dims { k: w.stride() as u32, ..kernel.dims };
         let op_dims = PatchEmbedDims { size: self.size as u32, x_stride: x.stride() as u32, pixels: w.width as u32 };
         let constants = [("PATCH", self.patch as f64), ("CLASS", self.class as u32 as f64)];

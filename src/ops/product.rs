@@ -42,7 +42,9 @@ fn choose(caps: &Caps, rows: u32, n: u32) -> Product {
         Caps { product: Some(forced), .. } if *forced != Product::Cooperative => *forced,
         Caps { f16: false, software: true, subgroup_min_size: 1.., .. } => Product::Subgroup,
         Caps { f16: false, software: true, .. } => Product::Direct,
-        _ if groups(TILES[Product::Tile as usize], rows, n).iter().product::<u32>() >= BUSY => Product::Tile,
+        Caps { many_registers: true, .. } if groups(TILES[Product::Tile as usize], rows, n).iter().product::<u32>() >= BUSY => {
+            Product::Tile
+        }
         _ => Product::Few,
     }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::device::Executor;
 use crate::error::{Error, Result};
-use crate::self_test::without_faulty_matrices;
+use crate::self_test::tested_in_f16;
 
 /// What linear layers multiply in; everything else is f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Compute {
             (Compute::F32, Executor::Gpu(gpu)) => Ok(Executor::Gpu(gpu.clone().in_f32()?)), // it may be that of a model in f16
             #[cfg(feature = "host")]
             (Compute::F32, Executor::Host) => Ok(Executor::Host),
-            (Compute::F16, Executor::Gpu(gpu)) => Ok(Executor::Gpu(without_faulty_matrices(gpu.clone().in_f16()?).await?)),
+            (Compute::F16, Executor::Gpu(gpu)) => Ok(Executor::Gpu(tested_in_f16(gpu.clone().in_f16()?).await?)),
             #[cfg(feature = "host")]
             (Compute::F16, Executor::Host) => {
                 Err(Error::Argument("f16 arithmetic is a GPU's, but the CPU runs: choose the device gpu, or int8".into()))

@@ -20,7 +20,7 @@ pub struct Labels {
     #[arg(long, value_name = "FILE")]
     labels_file: Option<PathBuf>,
     /// Labels known by name: imagenet (OpenAI's names of its 1,000 classes)
-    #[arg(long = "labels", value_name = "SET", value_parser = ["imagenet"])]
+    #[arg(long = "labels", value_name = "SET", value_parser = known_set)]
     set: Option<String>,
     /// A prompt with {} where the label goes, such as 'a photo of a {}.'; several are averaged. imagenet80 and imagenet7 are
     /// OpenAI's for ImageNet. Default: the label alone
@@ -35,6 +35,13 @@ pub struct Labels {
     /// A label that is too long for the model is an error, not a warning
     #[arg(long)]
     strict: bool,
+}
+
+fn known_set(name: &str) -> std::result::Result<String, String> {
+    match sets::labels(name) {
+        Some(_) => Ok(name.into()),
+        None => Err("expected imagenet; labels of your own are given with -l, one each".into()),
+    }
 }
 
 /// Labels before there is a model.

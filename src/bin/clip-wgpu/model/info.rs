@@ -1,6 +1,6 @@
 use clip_wgpu::clip::Tower;
 use clip_wgpu::clip::config::Block;
-use clip_wgpu::graph::session::greatest_submission;
+use clip_wgpu::graph::session::submissions;
 use clip_wgpu::graph::{Size, plan};
 use clip_wgpu::{Executor, Result};
 use serde_json::{Value, json};
@@ -20,7 +20,10 @@ pub fn info(g: &Globals, name: &str) -> Result<Outcome> {
         Executor::Host => 0,
     };
     let greatest = |t: &Tower, tokens: usize| match &executor {
-        Executor::Gpu(gpu) => greatest_submission(&t.graph, Size { batch: t.runner.capacity().batch, tokens }, &gpu.caps) as f64 / 1e9,
+        Executor::Gpu(gpu) => {
+            let all = submissions(&t.graph, Size { batch: t.runner.capacity().batch, tokens }, &gpu.caps);
+            all.into_iter().max().unwrap_or(0) as f64 / 1e9
+        }
         Executor::Host => 0.0,
     };
     let budget = match &executor {
