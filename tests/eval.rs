@@ -40,6 +40,23 @@ fn folders_are_classes_and_what_is_taken_for_another_is_said() {
     refused.fails(2, &["class `tropical_fish` is none of the 2 labels"]);
 }
 
+/// ImageNet-V2's folders are 0 to 999.
+#[test]
+fn classes_that_are_numbers_are_those_of_labels() {
+    let folder = scratch("eval-numbers");
+    for (class, file) in [("2", "tiger.jpg"), ("10", "fish.jpg"), ("11", "guitar.jpg")] {
+        std::fs::create_dir_all(folder.join(class)).unwrap();
+        std::fs::copy(root().join("assets/samples").join(file), folder.join(class).join(file)).unwrap();
+    }
+    let eval = |labels: &[&str]| {
+        let labels: Vec<&str> = labels.iter().flat_map(|label| ["-l", label]).collect();
+        run(&[&["eval", "-m", "pico", "--device", "cpu", folder.to_str().unwrap(), "--json"], &labels[..]].concat()).json()
+    };
+    let others = ["a", "b", "tiger", "c", "d", "e", "f", "g", "h", "i", "tropical fish", "guitar"];
+    assert_eq!(eval(&others)["top1"], json!(1.0));
+    assert_eq!(eval(&["tiger", "tropical fish", "guitar"])["top1"], json!(1.0), "2, 10, 11 in their order");
+}
+
 #[test]
 fn a_csv_names_pictures_and_classes() {
     let folder = scratch("eval-csv");

@@ -348,6 +348,40 @@ fn ctrl_c_stops_after_a_batch_and_the_next_run_goes_on() {
     assert_eq!(counts(&index(&folder, &db).json())[0] as usize, 400 - before, "what was encoded stays");
 }
 
+/// Who deletes copies would delete the last one.
+#[test]
+fn a_copy_of_what_is_gone_or_was_deleted_is_no_copy() {
+    let scratch = scratch("index-gone-copy");
+    let (disk, db) = (scratch.join("disk"), scratch.join("index.sqlite"));
+    for (folder, name) in [("a", "tiger.jpg"), ("b", "tiger.jpg"), ("$RECYCLE.BIN", "guitar.jpg"), ("photos", "guitar.jpg")] {
+        fs::create_dir_all(disk.join(folder)).unwrap();
+        fs::copy(root().join("assets/samples").join(name), disk.join(folder).join(name)).unwrap();
+    }
+    assert_eq!(counts(&index(&disk, &db).json()), [2, 1, 0, 0], "what lies in a bin is not looked at");
+    let copies = || run(&["duplicates", "--null", "--db", text(&db)]);
+    assert_eq!(copies().out.trim_end_matches('\0'), text(&disk.join("b/tiger.jpg")));
+    fs::rename(disk.join("a"), scratch.join("elsewhere")).unwrap();
+    let said = copies();
+    assert!(said.out.is_empty() && said.err.contains("left out 1 pictures that are not there"), "{} {}", said.out, said.err);
+}
+
+/// A disk that is not mounted leaves an empty folder; what is really gone can be taken out.
+#[test]
+fn an_empty_folder_keeps_its_pictures_until_they_are_forgotten() {
+    let scratch = scratch("index-unmounted");
+    let (disk, db) = (scratch.join("disk"), scratch.join("index.sqlite"));
+    pictures(&disk.join("more"), 3);
+    index(&disk, &db).json();
+    fs::rename(&disk, scratch.join("away")).unwrap();
+    fs::create_dir(&disk).unwrap();
+    let said = run(&["index", "-m", "pico", "--json", text(&disk), "--db", text(&db)]);
+    assert!(said.err.contains("is empty, as where a disk is not mounted: its 3 files stay in the index"), "{}", said.err);
+    assert_eq!((counts(&said.json()), content(&db).len()), ([0, 0, 0, 0], 3));
+    let forget = |folder: &Path| counts(&run(&["index", "--json", "--forget", text(folder), "--db", text(&db)]).json());
+    assert_eq!(forget(&disk.join("mor")), [0, 0, 0, 0]);
+    assert_eq!((forget(&disk), content(&db).len()), ([0, 0, 0, 3], 0));
+}
+
 /// A drive that is not plugged in, say.
 #[test]
 fn a_folder_that_is_not_there_keeps_its_pictures() {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use clip_wgpu::clip::{Config, ModelFiles, vision};
 use clip_wgpu::gpu::Gpu;
-use clip_wgpu::graph::session::{fitting_batch, submissions};
+use clip_wgpu::graph::submissions::{fitting_batch, submissions};
 use clip_wgpu::graph::{Graph, Kind, Rows, Size};
 use clip_wgpu::ops::TokenEmbed;
 use clip_wgpu::weights::{DeviceWeight, Format};

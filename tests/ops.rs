@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clip_wgpu::Executor;
 use clip_wgpu::gpu::{Caps, CooperativeMatrix, Gpu, Product};
 use clip_wgpu::graph::Size;
-use clip_wgpu::graph::session::submissions;
+use clip_wgpu::graph::submissions::submissions;
 use clip_wgpu::nearest::Nearest;
 use clip_wgpu::ops::{Act, Attention, AttentionParts, Linear, Mean, PatchEmbed};
 use clip_wgpu::weights::{Compute, Format};

@@ -6,7 +6,7 @@ mod common;
 use clip_wgpu::clip::{Config, parts, text, vision};
 use clip_wgpu::gpu::Caps;
 use clip_wgpu::graph::plan::plan;
-use clip_wgpu::graph::session::submissions;
+use clip_wgpu::graph::submissions::submissions;
 use clip_wgpu::graph::{Graph, Kind, Rows, Size, Value};
 use clip_wgpu::ops::{Act, Linear};
 use common::Random;

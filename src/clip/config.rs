@@ -165,6 +165,11 @@ impl Config {
         self.text.as_ref().ok_or_else(|| Error::Argument("this model has no text tower: it is an export of the image tower alone".into()))
     }
 
+    /// Whether it is SigLIP's: its image tower alone, too, which has no scores.
+    pub(super) fn is_siglip(&self) -> bool {
+        self.sigmoid || self.vision.as_ref().is_some_and(|v| matches!(v.pool, VisionPool::Attention(_)))
+    }
+
     /// Takes the tokenizer's padding where it says which.
     pub(super) fn pad_with(&mut self, pad: Option<u32>) {
         if let (Some(text), Some(pad)) = (&mut self.text, pad) {
@@ -200,6 +205,15 @@ impl Config {
             let hidden = tower.blocks.iter().map(|b| b.hidden).max().unwrap_or(0);
             if tower.blocks.len() > 512 || tower.width > 1 << 16 || hidden > 1 << 18 {
                 return fail(format!("{name}: {} blocks of {} and {hidden} are more than any model has", tower.blocks.len(), tower.width));
+            }
+        }
+        let ends = [
+            ("vision", self.vision.as_ref().map(|v| (v.projection, v.tower.width))),
+            ("text", self.text.as_ref().map(|t| (t.projection, t.tower.width))),
+        ];
+        for (name, end) in ends {
+            if let Some((Projection::None, width)) = end.filter(|(_, width)| *width != self.embed) {
+                return fail(format!("{name}: a width of {width} without a projection makes no rows of {}", self.embed));
             }
         }
         match (&self.vision, &self.text) {

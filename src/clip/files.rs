@@ -68,7 +68,7 @@ impl ModelFiles {
                     None => Self::of_folder(folder).await?,
                 };
                 if let Some(known) = known {
-                    files.notes = known.correct(&mut files.config, &mut files.preprocess);
+                    files.notes.extend(known.correct(&mut files.config, &mut files.preprocess));
                 }
                 Ok(Self { name: name.into(), ..files })
             }
@@ -149,7 +149,7 @@ impl ModelFiles {
         let size = config.vision.as_ref().map(|v| v.size);
         let (preprocess, taken_from) = match preprocess_of(folder).await? {
             Some((recipe, file)) => (expect_size(recipe, size, &file)?, None),
-            None if config.sigmoid => (Preprocess::siglip(size.unwrap_or(224)), Some("SigLIP")),
+            None if config.is_siglip() => (Preprocess::siglip(size.unwrap_or(224)), Some("SigLIP")),
             None => (Preprocess::openai(size.unwrap_or(224)), Some("CLIP")),
         };
         let notes = taken_from.filter(|_| config.vision.is_some());
@@ -163,7 +163,13 @@ impl ModelFiles {
             }
             _ => tokenizer(folder, Tokenizer::clip).await?,
         };
-        let tokenizer = if config.sigmoid { tokenizer.for_siglip() } else { tokenizer };
+        let tokenizer = match config.sigmoid {
+            true => {
+                let is_known = tokenizer.pad.is_some() && folder.has("tokenizer_config.json");
+                tokenizer.for_siglip().or_missing(is_known, || without_settings(folder))
+            }
+            false => tokenizer,
+        };
         config.pad_with(tokenizer.pad);
         Ok(Self { name: folder.name.clone(), config, preprocess, tokenizer, checkpoint, notes: Vec::from_iter(notes) })
     }
@@ -197,15 +203,23 @@ impl ModelFiles {
             serde_json::from_str(&json).map_err(|e| Error::Config { file: file.clone(), message: format!("is no JSON: {e}") })?;
         let preprocess = match value.get("preprocess_cfg") {
             Some(recipe) => Preprocess::from_open_clip(recipe, size, &file)?,
-            None if config.sigmoid => Preprocess::siglip(size),
-            None => Preprocess::openai(size),
+            None => Preprocess::openai(size), // of SigLIP, too, unless open_clip's table says otherwise (`factory.py`)
         };
         let text = &value["model_cfg"]["text_cfg"];
         if let Some(wanted) = text.get("hf_tokenizer_name").filter(|v| !v.is_null() && !folder.has("tokenizer.json")) {
-            let message = format!("`text_cfg.hf_tokenizer_name` is {wanted}: expected its tokenizer.json in {name}, found none");
+            let message = format!(
+                "`text_cfg.hf_tokenizer_name` is {wanted}: expected its tokenizer.json (and tokenizer_config.json) in {name}, found none"
+            );
             return Err(Error::Config { file, message });
         }
-        let tokenizer = tokenizer(folder, Tokenizer::open_clip).await?.for_open_clip(text, &file)?;
+        let own = text.get("hf_tokenizer_name").is_some_and(|v| !v.is_null());
+        let tokenizer = match config.text.as_ref().is_some_and(|t| own || t.vocabulary != CLIP_WORDS) {
+            true => tokenizer(folder, Tokenizer::open_clip).await?,
+            false => Tokenizer::open_clip(), // whatever lies beside the weights (`factory.py`, `get_tokenizer`)
+        };
+        let tokenizer = tokenizer.for_open_clip(text, &file)?;
+        let is_known = !own || tokenizer.pad.is_some() || config.text.as_ref().is_none_or(|t| !t.sees_padding());
+        let tokenizer = tokenizer.or_missing(is_known, || without_settings(folder));
         config.pad_with(tokenizer.pad);
         Ok(Self { name, config, preprocess, tokenizer, checkpoint, notes: Vec::from_iter(resampled) })
     }
@@ -246,6 +260,14 @@ async fn preprocess_of(folder: &Folder) -> Result<Option<(Preprocess, String)>> 
 }
 
 /// The folder's tokenizer, or one that is built in where it has none.
+/// Why texts are refused where it is not known what they are filled up with, which such models see.
+fn without_settings(folder: &Folder) -> String {
+    format!(
+        "expected tokenizer_config.json beside the tokenizer in {}, which says how texts are cleaned and filled up, found none",
+        folder.name
+    )
+}
+
 async fn tokenizer(folder: &Folder, built_in: impl FnOnce() -> Tokenizer) -> Result<Tokenizer> {
     let fail = |message: &str| fail(&folder.name, message);
     let tokenizer = match (folder.text("tokenizer.json").await?, folder.text("vocab.json").await?, folder.text("merges.txt").await?) {

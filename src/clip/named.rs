@@ -20,6 +20,25 @@ pub fn repository(name: &str) -> Result<Option<String>> {
     })
 }
 
+/// What open_clip's names begin with where they are of architectures that are not run (`model_configs`).
+const NOT_RUN: [(&str, &str); 15] = [
+    ("RN50", "is a ResNet"),
+    ("RN101", "is a ResNet"),
+    ("EVA01-", "is an EVA"),
+    ("EVA02-", "is an EVA"),
+    ("coca_", "is a CoCa"),
+    ("convnext_", "has a ConvNeXt for pictures"),
+    ("swin_", "has a Swin for pictures"),
+    ("ViTamin-", "has a ViTamin for pictures"),
+    ("PE-Core-", "is a Perception Encoder"),
+    ("MobileCLIP-", "has a convolutional net for pictures"),
+    ("MobileCLIP2-", "has a convolutional net for pictures"),
+    ("roberta-", "has a RoBERTa for texts"),
+    ("xlm-roberta-", "has a RoBERTa for texts"),
+    ("mt5-", "has an mT5 for texts"),
+    ("nllb-clip-", "has an NLLB for texts"),
+];
+
 /// What a model's name means.
 pub(super) enum Named {
     Pico,
@@ -58,6 +77,9 @@ pub(super) fn named(name: &str) -> Result<Named> {
     if registry::architecture(name).is_some() {
         let tags: Vec<&Pretrained> = registry::pretrained().iter().filter(|p| p.name == name).collect();
         return fail(name, &format!("expected a tag after it ({name}/TAG): {}", tag_list(&tags)));
+    }
+    if let Some((_, kind)) = NOT_RUN.iter().find(|(prefix, _)| known.starts_with(prefix)) {
+        return fail(name, &format!("open_clip's {} {kind}, which is not run", known.split('/').next().unwrap_or(known)));
     }
     let repo = name.strip_prefix("hf-hub:").unwrap_or(name);
     let part =

@@ -4,9 +4,9 @@ use super::vision::Ends;
 use crate::device::Executor;
 use crate::error::{Error, Result};
 use crate::graph::plan::Plan;
-use crate::graph::session::fitting_batch;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::graph::session::pipelines;
+use crate::graph::submissions::fitting_batch;
 use crate::graph::{Data, Graph, Pending, Session, Size, Target, Timing, Value};
 #[cfg(feature = "host")]
 use crate::host::HostSession;

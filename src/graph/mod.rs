@@ -7,6 +7,7 @@ pub mod plan;
 mod profile;
 mod record;
 pub mod session;
+pub mod submissions;
 mod weight;
 mod witness;
 

@@ -89,7 +89,9 @@ impl Cache {
             |kinds: &[&str]| kinds.iter().any(|name| snapshot.join(name).is_file()) || kinds.iter().all(|name| absent.join(name).exists());
         let is_complete = match std::fs::read_to_string(snapshot.join("open_clip_config.json")) {
             // It has the recipe, and CLIP's own tokenizer is built in.
-            Ok(config) => !config.contains("hf_tokenizer_name") || is_known(&["tokenizer.json", "vocab.json"]),
+            Ok(config) => {
+                !config.contains("hf_tokenizer_name") || is_known(&["tokenizer.json", "vocab.json"]) && is_known(&["tokenizer_config.json"])
+            }
             Err(_) => is_known(&["preprocessor_config.json", "processor_config.json"]) && is_known(&["tokenizer.json", "vocab.json"]),
         };
         is_complete && wanted_files(&names(snapshot)).is_some()

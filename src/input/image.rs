@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io::Cursor;
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits, metadata::Orientation};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, metadata::Orientation};
 
 use super::tiff::TiffDecoder;
 use super::{exif, icon};
@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 
 /// The most pixels that are decoded: more is refused before anything is allocated.
 pub const MAX_PIXELS: u64 = 256 << 20;
+
+/// The most bytes of what a PNG has beside its pixels, such as a colour profile: more is left out, or refused.
+const MOST_BESIDE: u64 = 64 << 20;
 
 /// A decoded picture: 8-bit RGB, upright.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,18 +46,22 @@ impl Image {
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let bytes = &*shown(bytes);
         let (mut decoder, format) = decoder(bytes)?;
-        let damaged = |e: image::ImageError| Error::Image(format!("a damaged picture: {e}"));
+        let damaged = |e| refused(format, e);
         let mut limits = Limits::no_limits();
         limits.max_alloc = Some(16 * MAX_PIXELS);
         decoder.set_limits(limits).map_err(damaged)?;
         // TIFF has it in a directory of its own.
-        let exif = decoder.exif_metadata().ok().flatten().and_then(|exif| exif::orientation(&exif));
-        let orientation = exif.unwrap_or_else(|| decoder.orientation().unwrap_or(Orientation::NoTransforms));
+        let exif = exif::of_file(bytes, format).or_else(|| decoder.exif_metadata().ok().flatten());
+        let xmp =
+            |decoder: &mut Box<dyn ImageDecoder + '_>| decoder.xmp_metadata().ok().flatten().and_then(|xmp| exif::orientation_in_xmp(&xmp));
+        let orientation = exif.and_then(|exif| exif::orientation(&exif)).or_else(|| xmp(&mut decoder));
+        let orientation = orientation.unwrap_or_else(|| decoder.orientation().unwrap_or(Orientation::NoTransforms));
         let mut picture = DynamicImage::from_decoder(decoder).map_err(damaged)?;
-        if format == image::ImageFormat::Jpeg && is_cut_short(bytes) {
-            return Err(Error::Image("a damaged picture: it is cut short: its data ends before the picture does".into()));
+        if format == ImageFormat::Jpeg && (!has_end(bytes) || ends_in_grey(&picture)) && !is_sound(bytes) {
+            let how = if has_end(bytes) { "its data is broken, and stops" } else { "it is cut short: its data ends" };
+            return Err(Error::Image(format!("a damaged picture: {how} before the picture does")));
         }
-        if format == image::ImageFormat::Gif {
+        if format == ImageFormat::Gif {
             fill_screen(bytes, &mut picture);
         }
         picture.apply_orientation(orientation);
@@ -63,8 +70,8 @@ impl Image {
     }
 
     /// The format that the first bytes of a picture file say, where it is one that is read.
-    pub fn format(start: &[u8]) -> Option<image::ImageFormat> {
-        image::guess_format(start).ok().filter(image::ImageFormat::reading_enabled)
+    pub fn format(start: &[u8]) -> Option<ImageFormat> {
+        guessed(start).filter(ImageFormat::reading_enabled)
     }
 
     /// Width and height of a picture file, before it is turned upright.
@@ -100,30 +107,57 @@ impl Image {
     }
 }
 
+/// The format that the first bytes say. Two letters are no proof: notes on BM25 begin with a bitmap's, and a list of pages with a pixmap's.
+fn guessed(start: &[u8]) -> Option<ImageFormat> {
+    match (image::guess_format(start).ok(), start) {
+        (Some(ImageFormat::Bmp), [_, _, _, _, _, _, 0, 0, 0, 0, _, _, _, _, 12 | 16 | 40 | 52 | 56 | 64 | 108 | 124, 0, 0, 0, ..]) => {
+            Some(ImageFormat::Bmp)
+        }
+        (Some(ImageFormat::Pnm), [b'P', b'1'..=b'6', b' ' | b'\t' | b'\r' | b'\n', b'0'..=b'9' | b'#' | b' ' | b'\n', ..]) => {
+            Some(ImageFormat::Pnm)
+        }
+        (Some(ImageFormat::Bmp | ImageFormat::Pnm), _) => None,
+        (None, [b'I', b'I', 43, 0, ..] | [b'M', b'M', 0, 43, ..]) => Some(ImageFormat::Tiff), // of more than 4 GB, or made as if
+        (guessed, _) => guessed,
+    }
+}
+
+/// What a decoder says of a picture that it does not read.
+fn refused(format: ImageFormat, error: image::ImageError) -> Error {
+    Error::Image(match error {
+        image::ImageError::Unsupported(e) => format!("{format:?} pictures of this kind are not supported: {e}"),
+        e => format!("a damaged picture: {e}"),
+    })
+}
+
 /// The file of the picture that is shown: of an icon, the one that Pillow chooses.
 fn shown(bytes: &[u8]) -> Cow<'_, [u8]> {
-    match image::guess_format(bytes) {
-        Ok(image::ImageFormat::Ico) => icon::largest(bytes).unwrap_or(Cow::Borrowed(bytes)),
+    match guessed(bytes) {
+        Some(ImageFormat::Ico) => icon::largest(bytes).unwrap_or(Cow::Borrowed(bytes)),
         _ => Cow::Borrowed(bytes),
     }
 }
 
 /// The decoder of a picture file, within the limits that are promised.
-fn decoder(bytes: &[u8]) -> Result<(Box<dyn ImageDecoder + '_>, image::ImageFormat)> {
+fn decoder(bytes: &[u8]) -> Result<(Box<dyn ImageDecoder + '_>, ImageFormat)> {
     if bytes.is_empty() {
         return Err(Error::Image("expected a picture, found an empty file".into()));
     }
-    let mut reader = ImageReader::new(Cursor::new(bytes));
+    let Some(format) = guessed(bytes).filter(ImageFormat::reading_enabled) else { return Err(Error::Image(what_else(bytes).into())) };
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.no_limits(); // our own, below, says what was found
-    let reader = reader.with_guessed_format().map_err(|e| Error::Image(format!("cannot be read: {e}")))?;
-    let Some(format) = reader.format() else { return Err(Error::Image(what_else(bytes).into())) };
+    if format == ImageFormat::Png {
+        let mut limits = Limits::no_limits();
+        limits.max_alloc = Some(MOST_BESIDE); // which it unpacks with the header
+        reader.limits(limits);
+    }
     let decoder: Box<dyn ImageDecoder> = match reader.into_decoder() {
         Ok(decoder) => Box::new(decoder),
-        Err(image::ImageError::Unsupported(e)) => match TiffDecoder::new(bytes).filter(|_| format == image::ImageFormat::Tiff) {
+        Err(image::ImageError::Unsupported(e)) => match TiffDecoder::new(bytes).filter(|_| format == ImageFormat::Tiff) {
             Some(decoder) => Box::new(decoder),
-            None => return Err(Error::Image(format!("{format:?} pictures of this kind are not supported: {e}"))),
+            None => return Err(refused(format, image::ImageError::Unsupported(e))),
         },
-        Err(e) => return Err(Error::Image(format!("a damaged picture: {e}"))),
+        Err(e) => return Err(refused(format, e)),
     };
     let (width, height) = decoder.dimensions();
     if width as u64 * height as u64 > MAX_PIXELS {
@@ -144,6 +178,10 @@ fn what_else(bytes: &[u8]) -> &'static str {
         }
         _ if bytes.starts_with(b"\xff\x0a") || bytes.get(4..8) == Some(b"JXL ") => {
             "a JPEG XL picture, which is not read: convert it to JPEG or PNG"
+        }
+        Some(b"jP  \r\n\x87\n") => "a JPEG 2000 picture, which is not read: convert it to JPEG or PNG",
+        _ if bytes.trim_ascii_start().starts_with(b"<") => {
+            "a text in XML or HTML, which may be an SVG drawing or an error page: neither is read"
         }
         _ => "expected a picture (PNG, JPEG, WebP, GIF, BMP, TIFF or ICO), found something else",
     }
@@ -169,13 +207,19 @@ fn fill_screen(bytes: &[u8], picture: &mut DynamicImage) {
     }
 }
 
-/// Whether a JPEG's coded data stops before its last scan does: the decoder fills the rest with grey, where Pillow refuses
-/// (`image file is truncated`). A file that lacks no more than its end marker is whole.
-fn is_cut_short(bytes: &[u8]) -> bool {
+/// Whether all of a JPEG's coded data can be decoded. The decoder fills what it cannot with grey; Pillow refuses a file that is cut short
+/// (`image file is truncated`) and shows other colours behind broken data. A file that lacks no more than its end marker is whole.
+fn is_sound(bytes: &[u8]) -> bool {
     use zune_jpeg::zune_core::bytestream::ZCursor;
     use zune_jpeg::zune_core::options::DecoderOptions;
     let strict = DecoderOptions::default().set_strict_mode(true).set_max_width(1 << 16).set_max_height(1 << 16);
-    !has_end(bytes) && zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(bytes), strict).decode().is_err()
+    zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(bytes), strict).decode().is_ok()
+}
+
+/// Whether the last row is what the decoder fills in.
+fn ends_in_grey(picture: &DynamicImage) -> bool {
+    let (bytes, rows) = (picture.as_bytes(), picture.height().max(1) as usize);
+    bytes[bytes.len() - bytes.len() / rows..].iter().all(|v| *v == 128)
 }
 
 /// Whether a JPEG's own end marker is there: one inside a segment is a thumbnail's.

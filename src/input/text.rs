@@ -70,6 +70,8 @@ pub struct Tokenizer {
     clean: Clean,
     /// The id that rows are filled up with, where the tokenizer's files say which.
     pub pad: Option<u32>,
+    /// The separator, where the tokenizer's files say which.
+    separator: Option<u32>,
     /// An id that is replaced by 0 (CLIPA's separator).
     blanked: Option<u32>,
     /// Why it is not the model's: texts are refused.
@@ -78,7 +80,7 @@ pub struct Tokenizer {
 
 impl Tokenizer {
     fn new(inner: tokenizers::Tokenizer) -> Self {
-        Self { inner, mend: false, clean: Clean::Nothing, pad: None, blanked: None, refusal: None }
+        Self { inner, mend: false, clean: Clean::Nothing, pad: None, separator: None, blanked: None, refusal: None }
     }
 
     /// A model folder's `tokenizer.json`; its own truncation and padding are left out.
@@ -104,10 +106,17 @@ impl Tokenizer {
     pub fn with_config(mut self, json: &str, file: &str) -> Result<Self> {
         let fail = |message: String| Error::Config { file: file.into(), message };
         let config: Value = serde_json::from_str(json).map_err(|e| fail(format!("is no JSON: {e}")))?;
-        let pad = config.get("pad_token").filter(|v| !v.is_null());
-        if let Some(token) = pad.and_then(|v| v.as_str().or_else(|| v.get("content")?.as_str())) {
+        let token = |key: &str| {
+            let found = config.get(key).filter(|v| !v.is_null());
+            found.and_then(|v| v.as_str().or_else(|| v.get("content")?.as_str()))
+        };
+        if let Some(token) = token("pad_token") {
             let id = self.inner.token_to_id(token);
             self.pad = Some(id.ok_or_else(|| fail(format!("`pad_token`: expected a token of the vocabulary, found {token:?}")))?);
+        }
+        self.separator = token("sep_token").and_then(|token| self.inner.token_to_id(token));
+        if config.get("padding_side").and_then(Value::as_str) == Some("left") {
+            self.refusal = Some(format!("{file}: `padding_side`: expected right, found left"));
         }
         if config.get("tokenizer_class").and_then(Value::as_str).is_some_and(|c| c.starts_with("SiglipTokenizer")) {
             self.clean = Clean::Canonical;
@@ -133,22 +142,28 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Config`] for cleaning that is not known.
     pub fn for_open_clip(mut self, text: &Value, file: &str) -> Result<Self> {
-        if text.get("hf_tokenizer_name").is_none_or(Value::is_null) {
-            return Ok(Self { pad: None, ..self.for_clip() });
-        }
-        self.mend = true;
+        let fail = |message: String| Err(Error::Config { file: file.into(), message });
         let kwargs = &text["tokenizer_kwargs"];
+        let known = |key: &str| ["clean", "strip_sep_token"].contains(&key);
+        if let Some((key, value)) = kwargs.as_object().into_iter().flatten().find(|(key, value)| !known(key) && !value.is_null()) {
+            return fail(format!("`tokenizer_kwargs.{key}`: expected clean or strip_sep_token, found {value}"));
+        }
+        let of_clip = text.get("hf_tokenizer_name").is_none_or(Value::is_null);
+        self.mend = true;
         self.clean = match kwargs.get("clean").and_then(Value::as_str) {
+            None if of_clip => Clean::Lower,
             None | Some("whitespace") => Clean::Whitespace,
             Some("lower") => Clean::Lower,
             Some("canonicalize") => Clean::CanonicalUnderscores,
             Some(other) => {
-                let message = format!("`tokenizer_kwargs.clean`: expected whitespace, lower or canonicalize, found {other:?}");
-                return Err(Error::Config { file: file.into(), message });
+                return fail(format!("`tokenizer_kwargs.clean`: expected whitespace, lower or canonicalize, found {other:?}"));
             }
         };
+        if of_clip {
+            return Ok(Self { pad: None, ..self });
+        }
         if kwargs.get("strip_sep_token").and_then(Value::as_bool) == Some(true) {
-            self.blanked = self.inner.token_to_id("[SEP]");
+            self.blanked = self.separator.or_else(|| self.inner.token_to_id("[SEP]"));
         }
         Ok(self)
     }
@@ -222,6 +237,12 @@ impl Tokenizer {
     /// In the place of a model's that is not there: it says `why` of every text.
     pub(crate) fn missing(why: String) -> Self {
         Self { refusal: Some(why), ..Self::clip() }
+    }
+
+    /// The same, where it `is_known` to be the model's; else it says `why` of every text.
+    pub(crate) fn or_missing(self, is_known: bool, why: impl FnOnce() -> String) -> Self {
+        let refusal = self.refusal.clone().or_else(|| (!is_known).then(why));
+        Self { refusal, ..self }
     }
 
     /// The ids of `text`, at most `context` of them: a longer text is cut, its last id kept (the end of text).

@@ -73,7 +73,7 @@ impl Op for PatchEmbed {
 
     fn lower(&self, call: &Call, caps: &Caps) -> Vec<Kernel> {
         let (x, w) = (call.inputs[0], call.inputs[1]);
-        let fours = self.patch % 4 == 0 && self.size % 4 == 0;
+        let fours = self.patch.is_multiple_of(4) && self.size.is_multiple_of(4);
         let pixels = if fours { part!("patch_embed_pixels_4.wgsl") } else { part!("patch_embed_pixels.wgsl") };
         let kernel = product::kernel(self, call, caps, &[pixels, part!("patch_embed.wgsl")]);
         let dims = Dims { k: w.stride() as u32, ..kernel.dims };

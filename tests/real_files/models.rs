@@ -1,6 +1,6 @@
 //! Model folders as people have them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -8,6 +8,15 @@ use super::command::{self, root, run, scratch, text};
 use super::{RED, embeddings, model, put};
 
 // O8, O9, O12, O15: model folders.
+
+/// A copy of another golden model.
+fn golden(name: &str, test: &str) -> PathBuf {
+    let folder = scratch(test);
+    for file in std::fs::read_dir(root().join("tests/golden").join(name)).unwrap().flatten() {
+        std::fs::copy(file.path(), folder.join(file.file_name())).unwrap();
+    }
+    folder
+}
 
 fn embed(model: &Path) -> command::Said {
     run(&["embed", "image", "-q", "-m", text(model), RED, "--json"])
@@ -111,4 +120,41 @@ fn every_recipe_of_a_folder_is_used_or_refused() {
     put(&folder, "processor_config.json", "{}");
     put(&folder, "preprocessor_config.json", json!({"size": {"shortest_edge": 33}, "crop_size": null}).to_string());
     embed(&folder).fails(1, &["makes pictures of 224 × 224, but the model takes 33 × 33"]); // transformers' default
+}
+
+/// What a text is filled up with is part of it there.
+#[test]
+fn siglips_texts_are_refused_without_their_tokenizers_settings() {
+    let folder = golden("siglip_hf", "siglip-settings");
+    let vocabulary = json!({"[UNK]": 0, "</s>": 1, "<pad>": 2, "a": 3, "red": 4});
+    let tokenizer =
+        json!({"model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"}, "pre_tokenizer": {"type": "Whitespace"}});
+    put(&folder, "tokenizer.json", tokenizer.to_string());
+    let ids = |folder: &Path| run(&["tokenize", "-m", text(folder), "a red", "--json"]);
+    let refused = |why: &str| {
+        let said = ids(&folder);
+        assert!(said.code == 1 && said.err.contains(why), "{}", said.err);
+    };
+    refused("expected tokenizer_config.json beside the tokenizer");
+    assert!(!run(&["embed", "image", "-q", "-m", text(&folder), RED, "--json"]).json()["embeddings"].as_array().unwrap().is_empty());
+    put(&folder, "tokenizer_config.json", json!({"pad_token": "<pad>", "padding_side": "left"}).to_string());
+    refused("`padding_side`: expected right, found left");
+    put(&folder, "tokenizer_config.json", json!({"pad_token": "<pad>"}).to_string());
+    let said = ids(&folder).json();
+    assert_eq!(said["texts"][0]["ids"].as_array().unwrap()[..2], [json!(3), json!(4)]);
+}
+
+#[test]
+fn what_cannot_be_run_says_what_it_is() {
+    let named = |name: &str| run(&["model", "info", "-m", name]);
+    named("RN50/openai").fails(1, &["open_clip's RN50 is a ResNet, which is not run"]);
+    named("EVA02-B-16/merged2b_s8b_b131k").fails(1, &["is an EVA, which is not run"]);
+    let folder = golden("open_clip_gelu", "no-projection");
+    let path = folder.join("open_clip_config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config["model_cfg"]["vision_cfg"]["timm_pool"] = "avg".into(); // chooses nothing
+    config["model_cfg"]["vision_cfg"]["block_type"] = "default".into();
+    config["model_cfg"]["text_cfg"]["proj_type"] = "none".into();
+    std::fs::write(&path, config.to_string()).unwrap();
+    embed(&folder).fails(1, &["text: a width of", "without a projection makes no rows of"]);
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
-use super::command::{command as start, root, scratch, text};
+use super::command::{command as start, root, run, scratch, text};
 use super::{RED, STAR, bytes, embed_images, embeddings, put};
 
 // O2: downloads cut short.
@@ -172,4 +172,106 @@ fn orientations_of_every_spelling_turn_the_picture() {
     turned(&with(b"MM", b"\0\x04", b"\0\0\0\x06"));
     let odd = clip_wgpu::Image::decode(&with(b"II", b"\x04\0", b"\xff\xff\xff\xff")).unwrap();
     assert_eq!((odd.width(), odd.height()), (40, 20));
+}
+
+/// A PNG of 40 × 20 with `chunks` before its pixels and behind them.
+fn png_with(before: &[(&[u8; 4], &[u8])], behind: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
+    let chunks = |chunks: &[(&[u8; 4], &[u8])]| -> Vec<u8> {
+        let chunk = |(kind, data): &(&[u8; 4], &[u8])| {
+            let mut crc = flate2::Crc::new();
+            crc.update(*kind);
+            crc.update(data);
+            [&(data.len() as u32).to_be_bytes()[..], *kind, data, &crc.sum().to_be_bytes()].concat()
+        };
+        chunks.iter().flat_map(chunk).collect()
+    };
+    let mut png = std::io::Cursor::new(Vec::new());
+    RgbImage::from_pixel(40, 20, image::Rgb([9, 9, 9])).write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let (png, head) = (png.into_inner(), 8 + 25);
+    let end = png.len() - 12;
+    [&png[..head], &chunks(before), &png[head..end], &chunks(behind), &png[end..]].concat()
+}
+
+/// Where Pillow looks for it beside EXIF's own segment or chunk.
+#[test]
+fn orientations_in_other_places_turn_the_picture() {
+    let exif = b"II\x2a\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+    let hex: String = exif.iter().map(|b| format!("{b:02x}")).collect();
+    let profile = format!("\nexif\n{:8}\n{}\n{}\n", exif.len(), &hex[..32], &hex[32..]);
+    let mut zipped = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut zipped, profile.as_bytes()).unwrap();
+    let text = [b"Raw profile type exif\0".as_slice(), profile.as_bytes()].concat();
+    let zipped = [b"Raw profile type exif\0\0".as_slice(), &zipped.finish().unwrap()].concat();
+    let xmp = b"XML:com.adobe.xmp\0\0\0\0\0<x:xmpmeta><rdf:Description tiff:Orientation=\"6\"/></x:xmpmeta>";
+    let turned = |png: Vec<u8>| clip_wgpu::Image::decode(&png).unwrap().width() == 20;
+    assert!(!turned(png_with(&[], &[])));
+    assert!(turned(png_with(&[(b"eXIf", exif)], &[])) && turned(png_with(&[], &[(b"eXIf", exif)])));
+    assert!(turned(png_with(&[(b"tEXt", &text)], &[])) && turned(png_with(&[(b"zTXt", &zipped)], &[])));
+    assert!(turned(png_with(&[(b"iTXt", xmp)], &[])));
+    // In two segments of a JPEG, the second of which has the end of the first.
+    let mut jpeg = Vec::new();
+    let picture = RgbImage::from_pixel(40, 20, image::Rgb([9, 9, 9]));
+    image::codecs::jpeg::JpegEncoder::new(&mut jpeg).encode_image(&picture).unwrap();
+    let segment = |part: &[u8]| [&[0xff, 0xe1][..], &(part.len() as u16 + 8).to_be_bytes(), b"Exif\0\0", part].concat();
+    assert!(turned([&jpeg[..2], &segment(&exif[..9]), &segment(&exif[9..]), &jpeg[2..]].concat()));
+}
+
+/// A colour profile of a gigabyte in a file of one megabyte is not unpacked.
+#[test]
+fn a_profile_that_fills_the_memory_is_left_out() {
+    let mut profile = flate2::write::ZlibEncoder::new(b"icc\0\0".to_vec(), flate2::Compression::fast());
+    let zeros = vec![0; 1 << 20];
+    (0..1024).for_each(|_| std::io::Write::write_all(&mut profile, &zeros).unwrap());
+    let folder = scratch("profile");
+    let path = put(&folder, "profile.png", png_with(&[(b"iCCP", &profile.finish().unwrap())], &[]));
+    let (mib, time, code) = peak(&["embed", "image", "-q", "-m", "pico", &path]);
+    assert!(code == 0 && mib < 400.0, "{mib:.0} MiB, {time:?}");
+}
+
+/// Where the data is broken the decoder goes on in grey; a picture that ends in grey of its own is whole.
+#[test]
+fn a_jpeg_with_a_hole_in_its_data_is_damaged() {
+    let mut r = 1u32;
+    let mut noise = || {
+        r = r.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (r >> 24) as u8
+    };
+    let encoded = |picture: &RgbImage| {
+        let mut jpeg = Vec::new();
+        image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 90).encode_image(picture).unwrap();
+        jpeg
+    };
+    let picture = RgbImage::from_fn(160, 160, |_, _| image::Rgb([noise(), noise(), noise()]));
+    let whole = encoded(&picture);
+    assert!(clip_wgpu::Image::decode(&whole).is_ok());
+    let mut refused = 0;
+    for at in (0..20).map(|i| whole.len() / 4 + i * whole.len() / 40) {
+        let mut holed = whole.clone();
+        holed[at..at + 60].chunks_exact_mut(2).for_each(|b| b.copy_from_slice(&[0xff, 0])); // sixteen ones are no code
+        match clip_wgpu::Image::decode(&holed) {
+            Err(error) => {
+                refused += 1;
+                assert!(error.to_string().contains("a damaged picture: its data is broken"), "{error}");
+            }
+            Ok(image) => assert!(image.rgb8()[image.rgb8().len() - 480..].iter().any(|v| *v != 128), "grey is no picture"),
+        }
+    }
+    assert!(refused > 0, "none of them stopped the decoder");
+    assert!(clip_wgpu::Image::decode(&encoded(&RgbImage::from_pixel(64, 64, image::Rgb([128; 3])))).is_ok());
+}
+
+/// Two letters are no bitmap; a camera's own file is no picture of its thumbnail's size.
+#[test]
+fn what_a_folder_has_that_only_looks_like_pictures() {
+    let folder = scratch("looks-like");
+    put(&folder, "bm25.txt", "BM25 notes: it ranks by how rare words are, and how long texts\n");
+    put(&folder, "pages.txt", "P5 notes\n");
+    put(&folder, "drawing.ppm", [b"P6\n20 20\n255\n".as_slice(), &[200; 1200]].concat());
+    let mut tiff = std::io::Cursor::new(Vec::new());
+    RgbImage::from_pixel(16, 16, image::Rgb([1, 2, 3])).write_to(&mut tiff, image::ImageFormat::Tiff).unwrap();
+    put(&folder, "DSC_1.NEF", tiff.into_inner());
+    let said = run(&["embed", "image", "-m", "pico", "--json", text(&folder)]);
+    assert_eq!(embeddings(&said.json_whatever_the_code()).len(), 1, "{}", said.err);
+    assert!(said.err.contains("passed over 2 files that are no pictures (2 .txt)"), "{}", said.err);
+    assert!(said.err.contains("DSC_1.NEF: NEF pictures are not read"), "{}", said.err);
 }

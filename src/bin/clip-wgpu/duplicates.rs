@@ -12,7 +12,7 @@ use crate::context::Globals;
 use crate::index::{Db, absolute};
 use crate::output::{file_name, path_of, say, say_for_xargs, say_json};
 use crate::place::real;
-use crate::store::Store;
+use crate::store::{Stamp, Store};
 
 /// Pictures that are compared with all the others in one go.
 const BLOCK: usize = 64;
@@ -49,13 +49,22 @@ impl Duplicates {
         let path = self.db.path()?;
         let store = Store::open(&path)?;
         let width = store.model()?.map_or(0, |model| model.width);
-        let (mut paths, mut rows) = (Vec::new(), Vec::new());
-        store.each(width, |path, _, embedding| {
-            if folder.as_deref().is_none_or(|folder| path_of(path).starts_with(folder)) {
+        let (mut paths, mut rows, mut other) = (Vec::new(), Vec::new(), 0);
+        store.each(width, |path, stamp, embedding| {
+            let file = path_of(path);
+            if folder.as_deref().is_none_or(|folder| file.starts_with(folder)) {
+                // Of a file that is gone the copies are no copies: whoever deletes them would delete the last one.
+                if Stamp::of(&file).ok() != Some(stamp) {
+                    other += 1;
+                    return;
+                }
                 paths.push(path.to_string());
                 rows.extend(unit(embedding));
             }
         })?;
+        if other > 0 {
+            g.warn(&format!("left out {other} pictures that are not there, or were changed since they were indexed"));
+        }
         let mut groups = groups(g, &rows, paths.len(), self.threshold);
         groups.iter_mut().for_each(|group| one_name_each(group, &paths));
         groups.retain(|group| group.len() > 1);

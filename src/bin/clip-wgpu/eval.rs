@@ -112,14 +112,23 @@ impl Data {
         Ok(Self { pictures: rows.into_iter().map(|(file, _)| file).collect(), class, classes, failed: Vec::new() })
     }
 
-    /// The label of each class.
+    /// The label of each class: of its name; of its number, from 0, where all are numbers of labels (ImageNet-V2's folders, a dataset's
+    /// indices); else in order of name, of numbers in their order.
     ///
     /// # Errors
     /// [`Error::Argument`] that names a class which is no label.
     fn labels_of(&self, labels: &[String]) -> Result<Vec<usize>> {
         let found: Vec<Option<usize>> = self.classes.iter().map(|c| labels.iter().position(|l| said(c) == said(l))).collect();
-        if found.iter().all(Option::is_none) && self.classes.len() == labels.len() {
-            return Ok((0..labels.len()).collect());
+        if found.iter().all(Option::is_none) {
+            let numbers: Option<Vec<usize>> = self.classes.iter().map(|class| class.parse().ok()).collect();
+            match numbers {
+                Some(numbers) if numbers.iter().all(|n| *n < labels.len()) => return Ok(numbers),
+                Some(numbers) if numbers.len() == labels.len() => {
+                    return Ok(numbers.iter().map(|n| numbers.iter().filter(|less| *less < n).count()).collect());
+                }
+                None if self.classes.len() == labels.len() => return Ok((0..labels.len()).collect()),
+                _ => {}
+            }
         }
         let missing = found.iter().position(Option::is_none).map(|at| &self.classes[at]);
         match missing {

@@ -68,8 +68,13 @@ impl Part {
     }
 
     fn finish(mut self) -> Result<()> {
-        let whole = self.file.flush().and_then(|()| self.file.get_ref().sync_all()).and_then(|()| fs::rename(&self.beside, &self.path));
-        whole.map_err(Error::io(&self.path))
+        self.file.flush().and_then(|()| self.file.get_ref().sync_all()).map_err(Error::io(&self.path))?;
+        fs::rename(&self.beside, &self.path).map_err(|error| {
+            // As where another program has a file open on Windows. What took hours is not thrown away.
+            let kept = std::mem::take(&mut self.beside);
+            let message = format!("{error}: what was to be there is whole, in {}", kept.display());
+            Error::Io { path: self.path.clone(), source: io::Error::new(error.kind(), message) }
+        })
     }
 }
 

@@ -37,7 +37,7 @@ use crate::walk;
   clip-wgpu index --failed")]
 pub struct Index {
     /// Pictures, and folders and tar archives of them
-    #[arg(value_name = "PATH", required_unless_present_any = ["failed", "paths_file", "merge", "export"])]
+    #[arg(value_name = "PATH", required_unless_present_any = ["failed", "paths_file", "merge", "export", "forget"])]
     paths: Vec<PathBuf>,
     /// A file with one path per line; `-` reads standard input
     #[arg(long, value_name = "FILE")]
@@ -49,6 +49,9 @@ pub struct Index {
     /// Keep files in the index that are no longer there
     #[arg(long)]
     keep_missing: bool,
+    /// Take out what is in this folder, which need not be there any more
+    #[arg(long, value_name = "FOLDER", conflicts_with = "failed")]
+    forget: Vec<PathBuf>,
     /// Say where the time went
     #[arg(long)]
     profile: bool,
@@ -129,11 +132,19 @@ impl Index {
         }
         let (mut counts, mut failed) = (Counts::default(), Vec::new());
         let refreshes = !self.paths.is_empty() || self.paths_file.is_some();
-        let only_exports = !refreshes && self.merge.is_empty();
+        let only_exports = !refreshes && self.merge.is_empty() && self.forget.is_empty();
         self.merge.iter().try_for_each(|other| Store::open(other).map(drop))?; // before an index is made for them
-        let mut store = if only_exports { Store::open(&path)? } else { Store::create(&path)? };
+        let mut store = if only_exports || !refreshes && self.merge.is_empty() { Store::open(&path)? } else { Store::create(&path)? };
         for other in &self.merge {
             counts.merged += store.merge(other)?;
+        }
+        if !self.forget.is_empty() {
+            let folders = self.forget.iter().map(|folder| absolute(folder)).collect::<Result<Vec<_>>>()?;
+            let stamps = store.stamps()?;
+            let forgotten: Vec<&str> =
+                stamps.keys().map(String::as_str).filter(|p| folders.iter().any(|f| path_of(p).starts_with(f))).collect();
+            store.remove(&forgotten)?;
+            counts.removed = forgotten.len();
         }
         if refreshes {
             self.refresh(g, &mut store, &mut counts, &mut failed)?;
@@ -221,16 +232,26 @@ impl Index {
         }
         if !self.keep_missing && !interrupt::asked() {
             // Not there any more, or no longer meant; a folder that cannot be looked into now is neither.
-            let unseen: Vec<PathBuf> = failed.iter().map(|f| path_of(&f.input)).collect();
+            let unseen: HashSet<PathBuf> = failed.iter().map(|f| path_of(&f.input)).collect();
+            let (empty, roots): (Vec<&PathBuf>, Vec<&PathBuf>) = roots.iter().partition(|root| is_empty(root));
+            let roots: HashSet<&Path> = roots.into_iter().map(PathBuf::as_path).collect();
+            for root in empty {
+                let held = stamps.keys().filter(|path| path_of(path).starts_with(root)).count();
+                if held > 0 {
+                    g.warn(&format!(
+                        "{}: is empty, as where a disk is not mounted: its {held} files stay in the index (--forget takes them out)",
+                        file_name(root)
+                    ));
+                }
+            }
             let gone_from = |path: &Path| {
-                let Some((root, from_root)) = roots.iter().find_map(|root| Some((root, path.strip_prefix(root).ok()?))) else {
-                    return false;
-                };
+                let Some(root) = path.ancestors().filter(|folder| roots.contains(folder)).last() else { return false };
+                let from_root = path.strip_prefix(root).unwrap_or(path);
                 let is_there = match archives::stamp(path) {
                     Some(found) => !found.is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound),
                     None => !matches!(path.try_exists(), Ok(false)),
                 };
-                let is_unseen = || unseen.iter().any(|folder| path != folder && path.starts_with(folder));
+                let is_unseen = || path.ancestors().skip(1).any(|folder| unseen.contains(folder));
                 let is_meant = from_root.as_os_str().is_empty() || filter.likes_whole(from_root);
                 filter.has(root, from_root) && (!is_meant || !is_there && !is_unseen())
             };
@@ -238,10 +259,15 @@ impl Index {
             gone.sort_unstable(); // an archive's files one after the other
             gone.retain(|path| gone_from(&path_of(path)));
             store.remove(&gone)?;
-            counts.removed = gone.len();
+            counts.removed += gone.len();
         }
         Ok(())
     }
+}
+
+/// Whether it is a folder in which there is nothing at all.
+fn is_empty(root: &Path) -> bool {
+    root.read_dir().is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// Writes what the index has to a file: how many rows; `None` where it was stopped.

@@ -13,9 +13,21 @@ use crate::interrupt;
 use crate::output::{Failed, complain, file_name};
 use crate::spent::{Spent, Step};
 
+/// The most bytes of one file: the largest picture that is decoded, in 16 bits a channel.
+const MOST_BYTES: u64 = 8 * clip_wgpu::input::MAX_PIXELS;
+
 /// The bytes of a file, or of standard input for `-`, and what errors call them.
 pub fn bytes_of(path: &Path) -> Result<(Vec<u8>, String)> {
     if path != Path::new("-") {
+        let bytes = path.metadata().map_or(0, |is| is.len());
+        if bytes > MOST_BYTES {
+            let most = MOST_BYTES >> 30;
+            return Err(Error::Image(format!(
+                "{}: expected a file of at most {most} GiB, found {:.1}",
+                path.display(),
+                bytes as f64 / f64::from(1 << 30)
+            )));
+        }
         let read = archives::read(path).unwrap_or_else(|| std::fs::read(path));
         return Ok((read.map_err(Error::io(path))?, path.display().to_string()));
     }

@@ -31,10 +31,10 @@ impl Preprocess {
             return Err(Error::Argument(format!("{}: expected a name that ends in .npy", self.output.display())));
         }
         let recipe = match g.files()? {
-            Some(files) => {
-                let size = g.image_size.map_or(files.config.vision()?.size, usize::from);
-                files.preprocess.with_size(files.config.with_image_size(size)?.vision()?.size)
-            }
+            Some(files) => match g.image_size.map(usize::from) {
+                Some(size) => files.preprocess.with_size(files.config.with_image_size(size)?.vision()?.size),
+                None => files.config.vision().map(|_| files.preprocess)?,
+            },
             None => clip_wgpu::Preprocess::openai(g.image_size.map_or(224, usize::from)),
         };
         let image = inputs::open(&self.image)?;

@@ -12,14 +12,18 @@ use crate::context::Globals;
 use crate::output::{Failed, complain, file_name};
 
 /// Extensions of pictures that are read.
-const READ: [&str; 12] = ["png", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "bmp", "dib", "tif", "tiff", "ico"];
+const READ: [&str; 16] =
+    ["png", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "bmp", "dib", "tif", "tiff", "ico", "ppm", "pgm", "pbm", "pnm"];
 /// Extensions of pictures that are not.
-const NOT_READ: [&str; 14] = ["heic", "heif", "avif", "jxl", "jp2", "psd", "cr2", "cr3", "nef", "arw", "dng", "raf", "orf", "svg"];
+const NOT_READ: [&str; 13] = ["heic", "heif", "avif", "jxl", "jp2", "psd", "psb", "svg", "tga", "pcx", "qoi", "dds", "exr"];
+/// Extensions of cameras' own formats: TIFF by content, of which the first picture is a thumbnail.
+const RAW: [&str; 18] =
+    ["cr2", "cr3", "nef", "nrw", "arw", "sr2", "srw", "dng", "raf", "orf", "pef", "rw2", "3fr", "iiq", "erf", "kdc", "mrw", "x3f"];
 
 /// Whether a name ends as a picture's does.
 pub fn is_named_like_a_picture(name: &str) -> bool {
     let extension = Path::new(name).extension().map(|e| e.to_string_lossy().to_lowercase());
-    extension.is_some_and(|e| READ.contains(&e.as_str()) || NOT_READ.contains(&e.as_str()))
+    extension.is_some_and(|e| [&READ[..], &NOT_READ, &RAW].iter().any(|kinds| kinds.contains(&e.as_str())))
 }
 
 /// What was found under the paths of a command line.
@@ -91,7 +95,7 @@ pub fn pictures_where(g: &Globals, paths: &[PathBuf], takes: impl Fn(&Path, What
     Ok(found)
 }
 
-/// Hidden files and folders are left out; symbolic links are followed, those that lead back once.
+/// Hidden files and folders are left out, and what is in a bin; symbolic links are followed, those that lead back once.
 fn in_folder(folder: &Path, takes: &impl Fn(&Path, What) -> bool, found: &mut Found) {
     let what = |entry: &walkdir::DirEntry| match entry.file_type().is_dir() {
         true => What::Folder,
@@ -137,8 +141,11 @@ fn in_archive(archive: &Path, from: &Path, takes: &impl Fn(&Path, What) -> bool,
     }
 }
 
+/// What systems keep on a disk for themselves: what was deleted, what was found, thumbnails.
+const OF_SYSTEMS: [&str; 4] = ["$RECYCLE.BIN", "System Volume Information", "lost+found", "@eaDir"];
+
 fn is_hidden(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
+    path.file_name().map(|name| name.to_string_lossy()).is_some_and(|name| name.starts_with('.') || OF_SYSTEMS.contains(&&*name))
 }
 
 impl Found {
@@ -177,16 +184,18 @@ fn kind_by_name(path: &Path) -> Option<Kind> {
     let extension = extension(path);
     match () {
         () if READ.contains(&extension.as_str()) => Some(Kind::Picture),
-        () if NOT_READ.contains(&extension.as_str()) => Some(Kind::NotRead(extension.to_uppercase())),
+        () if NOT_READ.contains(&extension.as_str()) || RAW.contains(&extension.as_str()) => Some(Kind::NotRead(extension.to_uppercase())),
         () => None,
     }
 }
 
-/// By the extension where it is one that is read, else by content, which has the last word on the others.
+/// By the extension where it is one that is read or a camera's own, else by content, which has the last word on the others.
 fn kind_of(path: &Path) -> Kind {
     let by_name = kind_by_name(path);
-    if matches!(by_name, Some(Kind::Picture)) {
-        return Kind::Picture;
+    match by_name {
+        Some(Kind::Picture) => return Kind::Picture,
+        Some(kind) if RAW.contains(&extension(path).as_str()) => return kind,
+        _ => {}
     }
     let mut start = Vec::new();
     let read = std::fs::File::open(path).and_then(|f| f.take(64).read_to_end(&mut start));

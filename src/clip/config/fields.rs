@@ -87,7 +87,7 @@ type Default = fn() -> Value;
 
 /// Fields of open_clip's that choose another architecture, and the values that they have where they choose none
 /// (`open_clip/model.py`).
-const DEFAULTS: [(&str, Default); 13] = [
+const DEFAULTS: [(&str, Default); 19] = [
     ("attentional_pool", || Value::Bool(false)),
     ("attn_pooler_queries", || 256.into()),
     ("attn_pooler_heads", || 8.into()),
@@ -101,6 +101,12 @@ const DEFAULTS: [(&str, Default); 13] = [
     ("embed_cls", || Value::Bool(false)),
     ("hf_model_pretrained", || Value::Bool(true)),
     ("pos_embed_type", || "learnable".into()),
+    ("timm_pool", || "avg".into()),
+    ("timm_proj", || "linear".into()),
+    ("hf_proj_type", || "mlp".into()),
+    ("hf_pooler_type", || "mean_pooler".into()),
+    ("block_type", || "default".into()),
+    ("nonscalar_logit_scale", || Value::Bool(false)),
 ];
 
 pub fn parse(json: &str, file: &str) -> Result<Value> {

@@ -1,6 +1,6 @@
 use clip_wgpu::clip::Tower;
 use clip_wgpu::clip::config::Block;
-use clip_wgpu::graph::session::submissions;
+use clip_wgpu::graph::submissions::submissions;
 use clip_wgpu::graph::{Size, plan};
 use clip_wgpu::{Executor, Result};
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! `red car + 0.5*photo.jpg - night`: what is searched for.
 
+use std::path::Path;
+
 use clip_wgpu::{Clip, Error, Result};
 use serde_json::{Value, json};
 
@@ -21,7 +23,9 @@ impl Query {
     /// [`Error::Argument`] for a sign with nothing beside it, and a picture that is not there.
     pub fn of(words: &[String]) -> Result<Self> {
         let term = |(weight, text): (f32, String)| {
-            let side = Side::of(&text)?;
+            // The name of a folder that is here may well be what is looked for in it.
+            let is_word = !text.contains(['/', '\\', '.']) && Path::new(&text).is_dir();
+            let side = if is_word { Side::Text(text.clone()) } else { Side::of(&text)? };
             Ok(Term { weight, text, side })
         };
         terms(words)?.into_iter().map(term).collect::<Result<_>>().map(Query)
@@ -85,7 +89,10 @@ fn terms(words: &[String]) -> Result<Vec<(f32, String)>> {
         terms.push((sign * weight, text.trim().into()));
         Ok(())
     };
-    for word in words {
+    let is_sum = |word: &String| word.split(' ').any(|w| w == "+" || w == "-") && word.contains(' ') && !Path::new(word).exists();
+    let apart = |word: &String| if is_sum(word) { word.split(' ').map(String::from).collect() } else { vec![word.clone()] };
+    let words: Vec<String> = words.iter().flat_map(apart).collect(); // in quotes, as shells want it for `0.5*night`
+    for word in &words {
         match word.as_str() {
             "-" if words.len() == 1 => together.push("-"), // standard input
             operator @ ("+" | "-") => {

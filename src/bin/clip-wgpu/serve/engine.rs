@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use clip_wgpu::{Clip, Result};
+use clip_wgpu::{Clip, Error, Result};
 use tokio::sync::{mpsc, oneshot};
+
+use crate::output::complain;
 
 /// How long a batch waits for more, once its first request is there.
 const PATIENCE: Duration = Duration::from_millis(4);
@@ -126,5 +128,10 @@ fn encode(clip: &Clip, counts: &Counts, batch: Vec<(Work, Reply)>) {
         let own = made.as_ref().map(|data| data[first * width..][..count * width].to_vec());
         first += count;
         let _ = reply.send(own.map_err(ToString::to_string)); // whoever asked may have gone
+    }
+    if let Err(error @ Error::DeviceLost(_)) = made {
+        complain(&format!("{error}: ending, so that whoever watches this server starts it again"));
+        std::thread::sleep(Duration::from_secs(1)); // the answers are on their way
+        std::process::exit(1);
     }
 }
