@@ -26,8 +26,9 @@ export interface LoadOptions {
   compute?: 'f32' | 'f16';
   /** The most pictures or texts that run at once. Default 8. */
   batch?: number;
-  /** Whether downloads are kept in the browser (its private file system). Default true. */
-  cache?: boolean;
+  /** Whether downloads are kept in the browser (its private file system), where the next visit takes them without asking the server;
+   * 'refresh' asks it, and downloads what has changed. Default true. */
+  cache?: boolean | 'refresh';
   /** Where Hub names are looked up. Default https://huggingface.co */
   hub?: string;
   revision?: string;
@@ -62,6 +63,8 @@ export class Clip {
   private constructor();
   /** Loads a model in a worker of its own: the page never waits. */
   static load(source?: Source, options?: LoadOptions): Promise<Clip>;
+  /** Takes what was downloaded of a model out of the browser's store; `hub` and `revision` as they were when it was loaded. */
+  static forget(source: string, options?: Pick<LoadOptions, 'hub' | 'revision'>): Promise<void>;
   /** 'webgpu', or 'wasm' where there is no usable adapter. */
   readonly device: 'webgpu' | 'wasm';
   /** What the browser calls the adapter. */
@@ -77,6 +80,7 @@ export class Clip {
 
   /** Embeddings of unit length, one per picture. */
   encodeImages(pictures: Picture[]): Promise<Float32Array[]>;
+  encodeImages(picture: Picture): Promise<Float32Array>;
   /** Embeddings of unit length, one per text. */
   encodeTexts(texts: string[]): Promise<Float32Array[]>;
   /** Sets the labels; only what is new is encoded. `{}` in a template is where the label goes; without templates it is

@@ -33,16 +33,29 @@ export class Clip {
     return clip;
   }
 
+  /** Takes what was downloaded of a model out of the browser's store. */
+  static async forget(source, options = {}) {
+    const { remove } = await import('./store.js');
+    await remove(absolute(source), options);
+  }
+
   constructor(options) {
     this.#options = options;
-    this.#worker = new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
+    try {
+      this.#worker = new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
+    } catch (error) {
+      const how = 'the package has to come from the page\'s own origin, and a content security policy has to allow its worker';
+      throw new ClipError({ message: `the worker could not be started: ${error.message} (${how})`, code: 'internal' });
+    }
     this.#worker.onmessage = ({ data }) => this.#answer(data);
     // A panic leaves its call without an answer: all that wait are told.
     this.#worker.onerror = (event) => this.#fail({ message: event.message || 'the worker could not be started', code: 'internal' });
   }
 
-  encodeImages(pictures) {
-    return this.#withPictures(pictures, 'encodeImages', []);
+  async encodeImages(pictures) {
+    const several = Array.isArray(pictures);
+    const rows = await this.#withPictures(several ? pictures : [pictures], 'encodeImages', []);
+    return several ? rows : rows[0];
   }
 
   encodeTexts(texts) {
@@ -101,7 +114,7 @@ export class Clip {
       sent = await Promise.all(pictures.map((picture) => sendable(picture, transfer)));
     } catch (error) {
       transfer.forEach((frame) => frame.close());
-      throw new ClipError({ message: error.message, code: 'picture' }); // a closed frame, another site's video
+      throw new ClipError({ message: error.message, code: error.code === 'argument' ? 'argument' : 'picture' }); // a closed frame, another site's video
     }
     return this.#call(method, [sent, ...more], transfer);
   }
@@ -111,7 +124,13 @@ export class Clip {
       if (!this.#worker) return reject(new ClipError(this.#ended));
       const id = this.#next++;
       this.#calls.set(id, { resolve, reject });
-      this.#worker.postMessage({ id, method, args }, transfer);
+      try {
+        this.#worker.postMessage({ id, method, args }, transfer);
+      } catch (error) {
+        this.#calls.delete(id); // a function among the options, say
+        transfer.forEach((frame) => frame.close());
+        reject(new ClipError({ message: error.message, code: 'argument' }));
+      }
     });
   }
 
@@ -144,7 +163,12 @@ function absolute(source) {
 
 // A picture as it can go to the worker. Frames are moved, not copied.
 async function sendable(picture, transfer) {
-  if (picture instanceof Blob || picture instanceof ImageData) return picture;
+  if (picture instanceof ImageData) {
+    const { data, colorSpace = 'srgb' } = picture;
+    if (data instanceof Uint8ClampedArray && colorSpace === 'srgb') return picture;
+    throw Object.assign(new Error(`expected ImageData of 8 bits in srgb, found ${data.constructor.name} in ${colorSpace}`), { code: 'argument' });
+  }
+  if (picture instanceof Blob) return picture;
   let frame = picture;
   if (globalThis.HTMLVideoElement && picture instanceof HTMLVideoElement) {
     frame = globalThis.VideoFrame ? new VideoFrame(picture) : await createImageBitmap(picture);

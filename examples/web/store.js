@@ -15,22 +15,37 @@ const fail = (message, code = 'read') => Object.assign(new Error(message), { cod
 export async function filesOf(source, options, wanted, told) {
   if (typeof source !== 'string') return source.map((file) => ofBlob(file.name, file));
   const store = options.cache === false ? null : await openStore(source, options);
-  const kept = await store?.manifest();
-  if (kept) return Promise.all(kept.map(({ name }) => store.file(name)));
+  if (!store) return download(source, options, wanted, told, null);
+  // One at a time, of all tabs: the next finds what the one before has kept.
+  return (navigator.locks ?? { request: (_, f) => f() }).request(`clip-wgpu/${store.folder.name}`, async () => {
+    const kept = options.cache === 'refresh' ? null : await store.manifest();
+    return kept ? Promise.all(kept.map(({ name }) => store.file(name))) : download(source, options, wanted, told, store);
+  });
+}
 
+async function download(source, options, wanted, told, store) {
   const { base, heads: known, unreachable } = await listed(source, options);
   const chosen = wanted([...known.keys()]);
   if (!chosen.length) throw unreachable ?? fail(`${source}: expected a model's folder (config.json with model.safetensors, or open_clip's), found none`, 'model');
   const heads = await Promise.all(chosen.map(async (name) => ({ name, ...(known.get(name) ?? (await headOf(base + name))) })));
-  const total = heads.reduce((sum, { size }) => sum + size, 0);
+  const total = heads.reduce((sum, { size }) => sum + (size ?? 0), 0);
   let loaded = 0;
   const files = [];
   for (const head of heads) {
     const more = (bytes) => told({ file: head.name, loaded: (loaded += bytes), total });
-    files.push((await store?.download(base, head, more)) ?? ofUrl(base, head)); // without a store, or without room in it
+    const kept = head.size === null ? null : await store?.download(base, head, more);
+    files.push(kept ?? (head.ranges ? ofUrl(base, head) : await whole(base, head, more))); // without a store, or without room in it
   }
-  if (!heads.some(({ homeless }) => homeless)) await store?.finish(heads);
+  if (!heads.some(({ homeless, size }) => homeless || size === null)) await store?.finish(heads);
   return files;
+}
+
+/** Takes the files of a source out of the store. */
+export async function remove(source, options) {
+  const all = await (await navigator.storage.getDirectory()).getDirectoryHandle('clip-wgpu', { create: true });
+  await all.removeEntry(await nameOf(source, options), { recursive: true }).catch((error) => {
+    if (error.name !== 'NotFoundError') throw error;
+  });
 }
 
 /** Of a model whose files are none's: the next visit looks at the server's. */
@@ -77,8 +92,10 @@ async function headOf(url, { optional } = {}) {
   if (optional && (isPage || [403, 404, 410, 416].includes(answer.status))) return null;
   if (!answer.ok) throw fail(`${url}: the server answered ${answer.status}`);
   const range = answer.headers.get('content-range');
-  const size = answer.status === 206 ? Number(range?.split('/')[1]) : Number(answer.headers.get('content-length'));
-  if (!Number.isFinite(size)) throw fail(`${url}: the server does not say how big it is`);
+  // The length of what is compressed on its way is that of the compressed bytes.
+  const length = answer.headers.get('content-encoding') ? null : answer.headers.get('content-length');
+  const size = answer.status === 206 ? Number(range?.split('/')[1]) : length && Number(length);
+  if (size !== null && !Number.isFinite(size)) throw fail(`${url}: the server does not say how big it is`);
   return { size, etag: answer.headers.get('etag'), ranges: answer.status === 206 };
 }
 
@@ -105,12 +122,27 @@ function ofUrl(base, { name, size, ranges }) {
   return { name, size, read };
 }
 
+/** Of a server that gives no parts: all of it, once. */
+async function whole(base, { name, size }, more) {
+  const answer = await get(base + name);
+  if (!answer.ok) throw fail(`${base + name}: the server answered ${answer.status}`);
+  const blob = await answer.blob();
+  if (size !== null && blob.size !== size) throw fail(`${base + name}: expected ${size} bytes, found ${blob.size}`);
+  more(blob.size);
+  return ofBlob(name, blob);
+}
+
+/** What the store calls a source. */
+async function nameOf(source, { hub = HUB, revision = 'main' } = {}) {
+  const whole = /^https?:/.test(source) ? source : `${hub}/${source}@${revision}`;
+  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(whole));
+  return Array.from(new Uint8Array(digest.slice(0, 12)), (b) => b.toString(16).padStart(2, '0')).join('');
+}
+
 /** The store of a source, or null where the browser has none (private windows). */
-async function openStore(source, { hub = HUB, revision = 'main' }) {
+async function openStore(source, options) {
   try {
-    const whole = /^https?:/.test(source) ? source : `${hub}/${source}@${revision}`;
-    const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(whole));
-    const name = Array.from(new Uint8Array(digest.slice(0, 12)), (b) => b.toString(16).padStart(2, '0')).join('');
+    const name = await nameOf(source, options);
     const all = await (await navigator.storage.getDirectory()).getDirectoryHandle('clip-wgpu', { create: true });
     const folder = await all.getDirectoryHandle(name, { create: true });
     if (!('createSyncAccessHandle' in FileSystemFileHandle.prototype)) return null;
@@ -157,6 +189,11 @@ class Store {
   async download(base, head, more) {
     const { name, size, etag, ranges } = head;
     const before = await this.#text(`${name}.etag`);
+    const held = etag && before === etag && (await this.file(name).catch(() => null));
+    if (held && held.size === size) {
+      more(size); // not opened: another page may be reading it
+      return held;
+    }
     const handle = await this.#open(name);
     try {
       let have = before === etag && etag && ranges ? Math.min(handle.getSize(), size) : 0;

@@ -140,13 +140,28 @@ async function each(pictures, ofFrame, ofRest) {
     const frame = isFrame(pictures[at]);
     for (end = at + 1; !frame && end < Math.min(at + most, pictures.length) && !isFrame(pictures[end]); ) end++;
     try {
-      made.push(await (frame ? ofFrame(pictures[at], ...sizeOf(pictures[at])) : ofRest(await Promise.all(pictures.slice(at, end).map(taken)))));
+      made.push(await (frame ? taking(pictures[at], ofFrame) : ofRest(await Promise.all(pictures.slice(at, end).map(taken)))));
     } catch (error) {
       if (pictures.length > 1 && error?.code === 'picture') error.message = `picture ${at + (error.index ?? 0) + 1}: ${error.message}`;
       throw error;
     }
   }
   return made;
+}
+
+/** A frame by the device. Firefox takes no VideoFrame there, and some drivers cannot: then a bitmap of it. */
+async function taking(frame, ofFrame) {
+  try {
+    return await ofFrame(frame, ...sizeOf(frame));
+  } catch (error) {
+    if (typeof error?.code === 'string' || !(globalThis.VideoFrame && frame instanceof VideoFrame)) throw error; // the engine's own
+    const bitmap = await createImageBitmap(frame);
+    try {
+      return await ofFrame(bitmap, ...sizeOf(bitmap));
+    } finally {
+      bitmap.close();
+    }
+  }
 }
 
 async function taken(picture) {

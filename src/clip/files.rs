@@ -60,13 +60,20 @@ impl ModelFiles {
         match named(name)? {
             Named::Repo(repo) => {
                 let mut folder = Folder::open(&hub.model(&repo)?)?;
-                let known = registry::of_repo(&repo);
+                let by_name = registry::of_name(name);
+                let known = by_name.or_else(|| registry::of_repo(&repo));
                 let is_whole = weights_of(&folder).await?.is_some();
                 let mut files = match known.filter(|_| !is_whole).zip(open_clip_weights(folder.names())) {
                     // Python's open_clip pulls the weights alone: it knows the architecture.
                     Some((known, weights)) => Self::of_weights(&mut folder, &[weights], Some(&known.name)).await?,
                     None => Self::of_folder(folder).await?,
                 };
+                let other = |size: &usize| files.config.vision.as_ref().is_some_and(|v| v.size != *size && size.is_multiple_of(v.patch));
+                if let Some(size) = by_name.and_then(registry::Pretrained::image_size).filter(other) {
+                    files.notes.push(format!("{repo}: its files are for other pictures: {name} takes {size} × {size}"));
+                    files.config = files.config.with_image_size(size)?;
+                    files.preprocess = files.preprocess.with_size(size);
+                }
                 if let Some(known) = known {
                     files.notes.extend(known.correct(&mut files.config, &mut files.preprocess));
                 }

@@ -67,6 +67,12 @@ pub fn of_repo(repo: &str) -> Option<&'static Pretrained> {
     pretrained().iter().find(|p| p.repo == repo)
 }
 
+/// The weights of this name and tag, or of OpenAI's name.
+pub fn of_name(name: &str) -> Option<&'static Pretrained> {
+    let (model, tag) = openai(name).unwrap_or(name).split_once('/')?;
+    pretrained().iter().find(|p| p.name == model && p.tag == tag)
+}
+
 /// OpenAI's own names (`clip/clip.py`) and open_clip's.
 const OPENAI: [(&str, &str); 4] = [
     ("ViT-B/32", "ViT-B-32/openai"),
@@ -108,6 +114,11 @@ pub(crate) fn did_you_mean(name: &str) -> String {
 }
 
 impl Pretrained {
+    /// Side of the architecture's pictures, of which a repository may have weights for several.
+    pub fn image_size(&self) -> Option<usize> {
+        architecture(&self.name)?.config["vision_cfg"]["image_size"].as_u64()?.try_into().ok()
+    }
+
     /// Sets the activation and the preprocessing that the weights were trained with, and says what its files had otherwise.
     pub fn correct(&self, config: &mut Config, preprocess: &mut Preprocess) -> Vec<String> {
         let mut notes = Vec::new();

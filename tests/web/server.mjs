@@ -8,9 +8,10 @@ import path from 'node:path';
 const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.mjs': 'text/javascript', '.css': 'text/css', '.json': 'application/json', '.wasm': 'application/wasm', '.png': 'image/png', '.jpg': 'image/jpeg' };
 
 /** A server of `root`: `asked` are the paths so far; `cut(path)` says after how many bytes a connection
- * breaks, `refused(path)` with which status it is refused; where there are `pages`, a page answers for what is not there. */
+ * breaks, `refused(path)` with which status it is refused; where there are `pages`, a page answers for what is not there; it gives
+ * parts of files where it has `ranges`, and says how long they are where it has `lengths`. */
 export async function serve(root) {
-  const state = { asked: [], cut: () => Infinity, refused: () => null, pages: false, hub: {} };
+  const state = { asked: [], cut: () => Infinity, refused: () => null, pages: false, ranges: true, lengths: true, hub: {} };
   const server = http.createServer((request, response) => {
     const name = decodeURIComponent(new URL(request.url, 'http://localhost').pathname);
     state.asked.push(name);
@@ -38,13 +39,13 @@ export async function serve(root) {
       response.statusCode = 404;
       return response.end();
     }
-    const range = /bytes=(\d+)-(\d*)/.exec(request.headers.range ?? '');
+    const range = state.ranges && /bytes=(\d+)-(\d*)/.exec(request.headers.range ?? '');
     const [start, end] = range ? [Number(range[1]), range[2] ? Number(range[2]) + 1 : stat.size] : [0, stat.size];
     response.setHeader('content-type', TYPES[path.extname(file)] ?? 'application/octet-stream');
     response.setHeader('cache-control', 'no-store');
     response.setHeader('etag', `"${stat.size}-${stat.mtimeMs}"`);
-    response.setHeader('accept-ranges', 'bytes');
-    response.setHeader('content-length', end - start);
+    if (state.ranges) response.setHeader('accept-ranges', 'bytes');
+    if (state.lengths) response.setHeader('content-length', end - start);
     if (range) {
       response.statusCode = 206;
       response.setHeader('content-range', `bytes ${start}-${end - 1}/${stat.size}`);

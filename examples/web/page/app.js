@@ -44,6 +44,10 @@ async function load(source = kept.model) {
   const began = performance.now();
   const onProgress = ({ status, loaded, total }) => {
     if (status === 'ready') return;
+    if (status === 'upload' && !kept.trying) {
+      kept.trying = kept.model; // where it ends the tab, the next visit does without it
+      keep();
+    }
     $('progress').value = total ? loaded / total : 0;
     const seconds = (performance.now() - began) / 1000;
     const rate = loaded / seconds;
@@ -66,7 +70,11 @@ async function load(source = kept.model) {
     if (loading === mine) line(`no model: ${error.message}`);
     if (error.code !== 'aborted') say(error.message);
   } finally {
-    if (loading === mine) $('loading').hidden = true;
+    if (loading === mine) {
+      $('loading').hidden = true;
+      delete kept.trying;
+      keep();
+    }
   }
 }
 
@@ -121,22 +129,28 @@ async function showStill(file) {
   $('still').alt = file.name ?? 'the picture';
   $('still').onload = square;
   still = file;
+  labels.clear(); // what is shown is the last picture's
+  scored = null;
   await labelling;
   await scoreStill();
 }
 
 let complaint = ''; // of the still picture, until one is scored
+let scored = null; // its scores
 
 async function scoreStill() {
   if (!clip || !still) return;
+  const mine = still;
   try {
-    const row = await timed(() => clip.classify(still, scoring()));
-    labels.show(row.map((r) => r.score), showing({ still: true }));
+    const row = await timed(() => clip.classify(mine, scoring()));
+    if (still !== mine || row.length !== labels.scores.length) return; // another was picked meanwhile, or other labels
+    scored = row.map((r) => r.score);
+    labels.show(scored, showing({ still: true }));
     line();
     if (complaint) say(usual(), true);
     complaint = '';
   } catch (error) {
-    if (error.code !== 'aborted') say((complaint = `${still.name ?? 'the picture'}: ${error.message}`));
+    if (error.code !== 'aborted' && still === mine) say((complaint = `${mine.name ?? 'the picture'}: ${error.message}`));
   }
 }
 
@@ -156,7 +170,8 @@ async function startCamera() {
   if (asking) return;
   asking = true;
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 } } });
+    if (!navigator.mediaDevices) return say('No camera: browsers give it to pages on https, and on localhost.');
+    stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, facingMode: { ideal: 'environment' } } });
   } catch (error) {
     return say(error.name === 'NotAllowedError' ? 'The camera was refused: allow it in the address bar.' : `No camera: ${error.message}`);
   } finally {
@@ -256,7 +271,8 @@ async function dropped(transfer) {
 
 // Wiring.
 
-if (kept.model === 'dropped files') kept.model = 'pico';
+const ended = kept.trying && kept.trying !== 'pico' && kept.trying;
+if (kept.model === 'dropped files' || ended) kept.model = 'pico';
 labels.set(kept.labels, kept.none);
 for (const id of ['template', 'model', 'device', 'threshold']) $(id).value = kept[id];
 $('none').checked = kept.none;
@@ -280,7 +296,7 @@ $('template').onchange = () => {
   relabel();
 };
 $('score').onchange = () => (kept.score = $('score').value, keep(), relabel());
-$('threshold').oninput = () => ((kept.threshold = Number($('threshold').value)), ($('threshold-value').textContent = kept.threshold), keep(), scoreStill());
+$('threshold').oninput = () => ((kept.threshold = Number($('threshold').value)), ($('threshold-value').textContent = kept.threshold), keep(), still && scored && labels.show(scored, showing({ still: true })));
 $('none').onchange = () => ((kept.none = $('none').checked), labels.set(labels.texts, kept.none), relabel());
 $('camera').onclick = () => (stream ? stopCamera() : startCamera());
 $('pick').onclick = () => $('files').click();
@@ -322,6 +338,7 @@ $('runs').querySelector('details').ontoggle = async () => {
 };
 
 await load();
+if (ended) say(`${ended} was not loaded to its end the last time: this is pico. To try it again, press Load.`);
 if (!stream && !still && !document.body.dataset.gallery) $('sample').click();
 // For tests.
 globalThis.page = { get clip() { return clip; }, take, labels };

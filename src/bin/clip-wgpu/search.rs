@@ -114,6 +114,9 @@ impl Search {
             folder.as_ref().is_none_or(|folder| path_of(path).starts_with(folder)) && since.is_none_or(|since| stamp.modified_ns >= since)
         };
         let rows = Rows::read(&store, &clip, wanted)?;
+        if let Some(folder) = folder.filter(|_| rows.paths.is_empty()) {
+            g.warn(&format!("{}: the index has no such picture in this folder", file_name(&folder)));
+        }
         let everyday = Everyday::of(&clip, &store)?;
         let engine = Engine { g, clip, model, index, rows, everyday };
         match query {
