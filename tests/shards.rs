@@ -167,7 +167,7 @@ fn shares_of_several_machines_make_the_whole() {
         assert!(row["embedding"].as_array().unwrap().iter().zip(halves).all(|(a, b)| a.as_f64() == Some(b)));
     }
     run(&["index", "--db", text(&merged), "--export", "all.csv"]).fails(2, &["expected a name that ends in .npy"]);
-    // A share may be empty, and what is gone goes, though nothing is left.
+    // A share may be empty; what is gone stays where nothing is left, which may be a disk that is not mounted, until it is forgotten.
     let one = scratch.join("one/fish.jpg");
     fs::create_dir_all(one.parent().unwrap()).unwrap();
     fs::copy(sample("fish.jpg"), &one).unwrap();
@@ -176,7 +176,8 @@ fn shares_of_several_machines_make_the_whole() {
         (1..=5).map(|i| number(&index(&db, &[text(&scratch.join("one")), "--shard", &format!("{i}/5")]).json(), "encoded")).sum();
     assert_eq!(encoded, 1);
     fs::remove_file(&one).unwrap();
-    assert_eq!(number(&index(&db, &[text(&scratch.join("one"))]).json(), "removed"), 1);
+    assert_eq!(number(&index(&db, &[text(&scratch.join("one"))]).json(), "removed"), 0);
+    assert_eq!(number(&index(&db, &["--forget", text(&scratch.join("one"))]).json(), "removed"), 1);
     index(&scratch.join("new.sqlite"), &[text(&scratch.join("one"))]).fails(2, &["found none in what was given"]);
     run(&["index", "--db", text(&scratch.join("none.sqlite")), "--export", text(&lines)]).fails(2, &["no index yet"]);
 }
