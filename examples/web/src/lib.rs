@@ -22,6 +22,13 @@ use wasm_bindgen::prelude::*;
 
 use source::JsSource;
 
+/// Whose the GPU is, which wgpu does not hand on (gfx-rs/wgpu#8819).
+fn vendor(gpu: &gpu::Gpu) -> Option<String> {
+    let device: &JsValue = gpu.device.as_webgpu()?.as_ref();
+    let info = Reflect::get(device, &"adapterInfo".into()).ok()?;
+    Reflect::get(&info, &"vendor".into()).ok()?.as_string()
+}
+
 #[wasm_bindgen(start)]
 fn start() {
     console_error_panic_hook::set_once();
@@ -58,7 +65,10 @@ impl Engine {
             progress: Some(Arc::new(told)),
             ..Options::default()
         };
-        let executor = open(&options.device).await.map_err(thrown)?;
+        let mut executor = open(&options.device).await.map_err(thrown)?;
+        if let Executor::Gpu(gpu) = &mut executor {
+            gpu.caps.many_registers = vendor(gpu).is_some_and(|vendor| ["nvidia", "amd"].contains(&vendor.as_str()));
+        }
         if options.compute == Compute::F16 && matches!(executor, Executor::Host) {
             let why = "f16 arithmetic is WebGPU's, but the model would run on the processor: leave `compute` out";
             return Err(thrown(Error::Argument(why.into())));
