@@ -1,4 +1,5 @@
-// product_few — the tiled matrix product for few rows, 32 × 32 at a time: four times the workgroups of product_tile.
+// product_few — the tiled matrix product for few rows, and for GPUs of few registers, 32 × 32 at a time: four times the workgroups of
+// product_tile, and a quarter of its sums to each invocation.
 //
 // The same contract, the same order of summation: a row comes out the same from either.
 //

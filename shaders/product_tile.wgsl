@@ -1,4 +1,4 @@
-// product_tile — the tiled matrix product for devices with workgroup memory of their own, 64 × 64 at a time.
+// product_tile — the tiled matrix product for GPUs with registers for it (some 180 to an invocation), 64 × 64 at a time.
 //
 // The op's own files declare
 //   input4(row, k4)       elements 4·k4 … 4·k4 + 3 of a row of x, row < dims.rows and k4 < dims.k / 4

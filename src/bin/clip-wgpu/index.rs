@@ -132,19 +132,15 @@ impl Index {
         }
         let (mut counts, mut failed) = (Counts::default(), Vec::new());
         let refreshes = !self.paths.is_empty() || self.paths_file.is_some();
-        let only_exports = !refreshes && self.merge.is_empty() && self.forget.is_empty();
+        let adds = refreshes || !self.merge.is_empty();
+        let only_exports = !adds && self.forget.is_empty();
         self.merge.iter().try_for_each(|other| Store::open(other).map(drop))?; // before an index is made for them
-        let mut store = if only_exports || !refreshes && self.merge.is_empty() { Store::open(&path)? } else { Store::create(&path)? };
+        let mut store = if adds { Store::create(&path)? } else { Store::open(&path)? };
         for other in &self.merge {
             counts.merged += store.merge(other)?;
         }
         if !self.forget.is_empty() {
-            let folders = self.forget.iter().map(|folder| absolute(folder)).collect::<Result<Vec<_>>>()?;
-            let stamps = store.stamps()?;
-            let forgotten: Vec<&str> =
-                stamps.keys().map(String::as_str).filter(|p| folders.iter().any(|f| path_of(p).starts_with(f))).collect();
-            store.remove(&forgotten)?;
-            counts.removed = forgotten.len();
+            counts.removed = self.take_out(&mut store)?;
         }
         if refreshes {
             self.refresh(g, &mut store, &mut counts, &mut failed)?;
@@ -195,6 +191,16 @@ impl Index {
             }
         }
         roots.iter().map(|p| absolute(p)).collect()
+    }
+
+    /// Takes out what is in the folders that are to be forgotten: how many files.
+    fn take_out(&self, store: &mut Store) -> Result<usize> {
+        let folders: HashSet<PathBuf> = self.forget.iter().map(|folder| absolute(folder)).collect::<Result<_>>()?;
+        let stamps = store.stamps()?;
+        let in_them = |path: &&str| path_of(path).ancestors().any(|folder| folders.contains(folder));
+        let forgotten: Vec<&str> = stamps.keys().map(String::as_str).filter(in_them).collect();
+        store.remove(&forgotten)?;
+        Ok(forgotten.len())
     }
 
     /// Brings the index up to date with what is under the paths.
